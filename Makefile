@@ -1,0 +1,46 @@
+# `make` lists what there is. Each target makes its own .venv when it is missing or settings.ini has changed.
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check prepare lab docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY)  ## train a few minutes on the embedded sample, then write Amharic
+	@$(BIN)/hnet_launch --demo
+
+test: check  ## check, run every notebook, then the tests in tests/
+	@echo "Running the notebooks ..."
+	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --n_workers 2 --do_print --timing
+	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest -ra --durations=5 tests
+
+check: $(READY)  ## do notebooks, modules and README.md agree, and are the notebooks clean? (changes nothing)
+	@$(BIN)/python .ci/check.py
+
+prepare: $(READY)  ## after editing notebooks: export modules, clean notebooks, rewrite README.md
+	@$(BIN)/nbdev_export
+	@$(BIN)/nbdev_clean
+	@$(BIN)/python .ci/readme.py
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab nbs
+
+docs: $(READY)  ## build the site into _docs (with Quarto if you have it, else with pandoc)
+	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python .ci/docs.py
+
+clean:  ## remove what was built (not .venv, not runs/)
+	@rm -rf build dist _docs _proc .pytest_cache nbs/nbdev.yml
+	@find nbs hnet_amharic tests .ci -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	@echo "Clean. To start over entirely: rm -rf .venv"
+
+$(READY): settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10, 3.11 or 3.12 is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11"; exit 1; }
+	@echo "Setting up .venv: PyTorch, fastai, Jupyter and this package. Once; a few minutes ..."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,27 @@
+"Everything about the package is said once, in settings.ini; this file only hands it to setuptools."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+here = Path(__file__).resolve().parent
+parser = ConfigParser(delimiters=['='])
+parser.read(here/'settings.ini', encoding='utf8')
+cfg = parser['DEFAULT']
+lib = cfg['lib_path']
+
+def words(key): return cfg.get(key, '').split()
+
+setup(
+    name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], author=cfg['author'],
+    keywords=words('keywords'), license='Apache-2.0', license_files=['LICENSE'],
+    long_description=(here/'README.md').read_text(encoding='utf8'), long_description_content_type='text/markdown',
+    classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Science/Research',
+                 'Natural Language :: Amharic', 'Topic :: Text Processing :: Linguistic'] +
+                [f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12)],
+    python_requires=f">={cfg['min_python']}",
+    packages=find_packages(include=[lib, f'{lib}.*']),
+    package_data={lib: ['configs/*.yaml', 'sample/*', 'weights/**/*']},
+    install_requires=words('requirements'),
+    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'tensorboard')},
+    entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},
+    zip_safe=False)

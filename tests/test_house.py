@@ -1,0 +1,249 @@
+"The contracts of the repository: what is where, what agrees with what, what ends up in the wheel."
+import ast, configparser, importlib.metadata, json, os, re, shutil, subprocess, sys, zipfile
+from pathlib import Path
+import pytest, yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = sorted((ROOT/'nbs').glob('*.ipynb'), key=lambda p: (p.stem != 'index', p.name))
+CHAPTERS = [p for p in NBS if p.stem != 'index']
+TOP = set('nbs hnet_amharic settings.ini setup.py _quarto.yml tests README.md LICENSE CHANGELOG.md Makefile'.split())
+chapters = pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+notebooks = pytest.mark.parametrize('path', NBS, ids=lambda p: p.stem)
+
+def settings():
+    "settings.ini as a section."
+    cfg = configparser.ConfigParser(delimiters=['='])
+    cfg.read(ROOT/'settings.ini', encoding='utf8')
+    return cfg['DEFAULT']
+
+def house_files():
+    "Paths that belong to the repository: what git knows or would add; without git, what is there less what is built."
+    if (ROOT/'.git').exists() and shutil.which('git'):
+        cmd = ['git', '-C', str(ROOT), 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+        names = subprocess.run(cmd, capture_output=True, text=True, check=True).stdout.split('\0')
+        return [Path(n) for n in names if n and (ROOT/n).exists()]
+    built = set('.venv .git __pycache__ .pytest_cache .ipynb_checkpoints build dist _docs _proc runs checkpoints'.split())
+    names = [p.relative_to(ROOT) for p in ROOT.rglob('*') if p.is_file()]
+    return [n for n in names if not built & set(n.parts) and not any(q.endswith('.egg-info') for q in n.parts)]
+
+def read(path): return json.loads(path.read_text(encoding='utf8'))
+def source(cell): return ''.join(cell['source'])
+def code_cells(path): return [c for c in read(path)['cells'] if c['cell_type'] == 'code' and source(c).strip()]
+def number(path): return int(path.name.split('_')[0])
+def module(path): return path.stem.split('_', 1)[1]
+
+def copy_house(dest, *, weights=True):
+    "The repository's files, copied to `dest`: what a clone would hold."
+    for name in house_files():
+        if not weights and 'weights' in name.parts: continue
+        (dest/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT/name, dest/name)
+    return dest
+
+# --- what is where
+
+def test_top_level():
+    seen = {n.parts[0] for n in house_files()}
+    assert TOP <= seen, f'missing at top level: {TOP - seen}'
+    extra = {n for n in seen - TOP if not n.startswith('.')}
+    assert not extra, f'these do not belong at top level: {extra}'
+
+def test_ci_entry():
+    run = ROOT/'.ci'/'run'
+    assert os.access(run, os.X_OK), '.ci/run is not executable'
+    assert 'make test' in run.read_text()
+
+def test_make_help_lists_every_target():
+    out = subprocess.run(['make', '-s', '-C', str(ROOT)], capture_output=True, text=True, check=True).stdout
+    listed = set(re.findall(r'make (\w+)', out))
+    assert listed >= set('demo test check lab docs clean help'.split())
+    assert listed == set(re.findall(r'^([a-z]+):', (ROOT/'Makefile').read_text(), flags=re.M))
+
+def test_settings():
+    cfg = settings()
+    assert cfg['lib_name'] == cfg['lib_path'] == 'hnet_amharic' and cfg['nbs_path'] == 'nbs'
+    assert cfg.getboolean('custom_sidebar') and not cfg.getboolean('update_pyproject')
+    assert set(cfg['tst_flags'].split()) == {'notest', 'slow', 'gpu'}
+    assert not (ROOT/'pyproject.toml').exists(), 'settings.ini and setup.py are the only place for settings'
+    import hnet_amharic
+    assert hnet_amharic.__version__ == cfg['version']
+    assert f"[{cfg['version']}]" in (ROOT/'CHANGELOG.md').read_text(encoding='utf8')
+
+@pytest.mark.parametrize('name', ['hnet_launch', 'hnet_train', 'hnet_generate', 'hnet_info'])
+def test_console_script(name):
+    "Declared, installed beside this Python, and pointing at a function that is there."
+    declared = dict(o.split('=') for o in settings()['console_scripts'].split())
+    assert name in declared
+    assert (Path(sys.executable).parent/name).exists(), f'{name} is not installed: pip install -e .'
+    assert callable(importlib.metadata.EntryPoint(name, declared[name], 'console_scripts').load())
+
+def test_no_machine_paths_or_hosts():
+    "Nothing in the repository knows the machine it was made on, nor where its packages were downloaded from."
+    bad = [r'(?<![\w.])/(?:work|farm|root|workspace|private/var|Users|home)/\w', r'(?<![\w.])/opt/\w',
+           r'--(?:extra-)?index-url', r'find-links\s*=', r'trusted-ho[s]t',
+           r'https?://(?:\d{1,3}\.){3}\d', r'https?://localhost:\d+/simple',
+           r'https?://[\w.-]*(?:artifactory|nexus|devpi|pkgs\.dev)[\w.-]*']
+    bad, found = re.compile('|'.join(bad)), []
+    for name in house_files():
+        try: text = (ROOT/name).read_text(encoding='utf8')
+        except UnicodeDecodeError: continue
+        text = re.sub(r'"image/(png|jpeg)": "[^"]*"', '', text)
+        found += [f'{name}: {m[0]!r}' for m in bad.finditer(text)]
+    assert not found, found
+
+def test_no_huge_files():
+    big = {str(n): (ROOT/n).stat().st_size for n in house_files() if (ROOT/n).stat().st_size > 25*2**20}
+    assert not big, f'over 25 MB: {big}'
+
+# --- the notebooks
+
+@chapters
+def test_chapter_opening(path):
+    "`NN_name.ipynb` opens with `#| default_exp name`, then a title and one line on it."
+    assert re.fullmatch(r'\d\d_[a-z_0-9]+', path.stem), f'{path.name} should be named NN_name.ipynb'
+    first, second = read(path)['cells'][:2]
+    assert first['cell_type'] == 'code' and source(first).strip() == f'#| default_exp {module(path)}'
+    assert second['cell_type'] == 'markdown' and re.match(r'# \S.*\n+> \S', source(second)), source(second)[:80]
+    assert (ROOT/'hnet_amharic'/f'{module(path)}.py').exists()
+
+def test_index_opening():
+    first = read(ROOT/'nbs'/'index.ipynb')['cells'][0]
+    assert first['cell_type'] == 'markdown' and source(first).startswith('# hnet_amharic')
+
+def test_chapter_numbers_are_unique():
+    nums = [number(p) for p in CHAPTERS]
+    assert len(nums) == len(set(nums)), nums
+
+@notebooks
+def test_saved_outputs(path):
+    "Executed before the commit: no errors in it, and the cells that show something do."
+    cells = code_cells(path)
+    errors = [source(c)[:80] for c in cells for o in c['outputs'] if o['output_type'] == 'error']
+    assert not errors, errors
+    def shows(c):
+        if source(c).lstrip().startswith('#|'): return False
+        try: last = ast.parse(source(c)).body[-1]
+        except SyntaxError: return True   # a magic or a shell line
+        return isinstance(last, ast.Expr) and not source(c).rstrip().endswith(';') and not is_check(last.value)
+    def is_check(e): return isinstance(e, ast.Call) and getattr(e.func, 'id', '').startswith(('test_', 'expect_fail'))
+    show = [c for c in cells if shows(c)]
+    bare = [c for c in show if not c['outputs']]
+    assert len(bare) <= len(show)/2, f'{len(bare)} of {len(show)} cells have no output: run it, save, make prepare'
+
+def imported(path):
+    "Names of our modules that code in the notebook imports."
+    for cell in code_cells(path):
+        src = re.sub(r'^(\s*)[%!].*$', r'\1pass', source(cell), flags=re.M)
+        for node in ast.walk(ast.parse(src)):
+            if isinstance(node, ast.Import): names = [a.name for a in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                whole = node.module == 'hnet_amharic'   # from hnet_amharic import text
+                names = [f'hnet_amharic.{a.name}' for a in node.names] if whole else [node.module or '']
+            else: continue
+            yield from (n.split('.')[1] for n in names if n.startswith('hnet_amharic.'))
+
+@chapters
+def test_imports_point_backwards(path):
+    num = {module(p): number(p) for p in CHAPTERS}
+    for name in imported(path):
+        if name == '__version__': continue
+        assert name in num, f'{path.name} imports hnet_amharic.{name}, which no notebook makes'
+        assert num[name] < number(path), f'{path.name} imports {name}, a chapter that is not before it'
+
+def sidebar():
+    "Notebook names in the order of the site's sidebar."
+    def walk(items):
+        for o in items:
+            if isinstance(o, str): yield o
+            elif 'contents' in o: yield from walk(o['contents'])
+            else: yield o['href']
+    site = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf8'))['website']
+    return list(walk(site['sidebar']['contents']))
+
+def test_sidebar():
+    listed, there = sidebar(), [p.name for p in NBS]
+    assert not set(there) - set(listed), 'notebooks the sidebar of _quarto.yml forgets'
+    assert not set(listed) - set(there), 'pages in the sidebar of _quarto.yml that do not exist'
+    assert listed == there, 'the sidebar is not in the order of the notebooks'
+
+def test_quarto_stub():
+    stub = yaml.safe_load((ROOT/'nbs'/'_quarto.yml').read_text())
+    assert stub['metadata-files'] == ['../_quarto.yml', 'nbdev.yml']
+
+# --- what agrees with what
+
+def run_check(root):
+    p = subprocess.run([sys.executable, str(root/'.ci'/'check.py')], capture_output=True, text=True, cwd=root)
+    return p.returncode, p.stdout + p.stderr
+
+def test_check_names_what_is_wrong(tmp_path):
+    "`make check` on a copy: green as it is, and each kind of drift is named without a file being changed."
+    root = copy_house(tmp_path/'house', weights=False)
+    rc, out = run_check(root)
+    assert rc == 0, out
+    nb, mod = CHAPTERS[0].name, f'hnet_amharic/{module(CHAPTERS[0])}.py'
+    with (root/mod).open('a', encoding='utf8') as f: f.write('\nedited = True\n')
+    shutil.copy2(root/mod, root/'hnet_amharic'/'stale.py')
+    dirty = read(root/'nbs'/nb)
+    next(c for c in dirty['cells'] if c['cell_type'] == 'code')['execution_count'] = 7
+    (root/'nbs'/nb).write_text(json.dumps(dirty, ensure_ascii=False, indent=1) + '\n', encoding='utf8')
+    (root/'README.md').write_text('# Something else\n')
+    before = {p: p.read_bytes() for p in root.rglob('*') if p.is_file()}
+    rc, out = run_check(root)
+    assert rc == 1
+    for words in (f'{mod} is not what its notebook exports', 'edited = True', f'nbs/{nb} is not clean', 'make prepare',
+                  'hnet_amharic/stale.py says it is generated', 'README.md is not what nbs/index.ipynb says'):
+        assert words in out, out
+    assert before == {p: p.read_bytes() for p in root.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+
+@pytest.mark.skipif(not shutil.which('git'), reason='needs git')
+def test_check_names_what_git_does_not_know(tmp_path):
+    root = copy_house(tmp_path/'house', weights=False)
+    mod = f'hnet_amharic/{module(CHAPTERS[0])}.py'
+    def git(*args): subprocess.run(['git', '-C', str(root), *args], check=True, capture_output=True)
+    git('init', '-q')
+    git('add', '.')
+    assert run_check(root)[0] == 0
+    git('rm', '-q', '--cached', mod)
+    rc, out = run_check(root)
+    assert rc == 1 and mod in out and 'git add' in out, out
+
+def test_readme_from_a_notebook(tmp_path, monkeypatch):
+    "Hidden cells and directives go, outputs stay as text, drawn images become files, links work one folder up."
+    monkeypatch.syspath_prepend(str(ROOT/'.ci'))
+    from readme import readme
+    def code(src, *outputs): return dict(cell_type='code', source=src, outputs=list(outputs))
+    def result(**data): return dict(output_type='execute_result', data={k.replace('_', '/'): v for k, v in data.items()})
+    nb = dict(cells=[
+        dict(cell_type='markdown', source=['# Title\n', 'See [a](00_text.ipynb), [b](https://example.org), ![](images/a.png).']),
+        code('#| hide\nsecret()', result(text_plain='secret')), code('#| include: false\nsecret()'),
+        code('#| export\ndef secret(): pass'),
+        code('#| echo: false\nsecret()', dict(output_type='stream', name='stdout', text=['\x1b[31mred\x1b[0m ቡና\n'])),
+        code('#| output: false\nshown()', result(text_plain='secret')),
+        code('#| label: one\nplot()\nsecret() #| hide_line', result(image_png='aGk=', text_plain='secret')),
+        code('f()', dict(output_type='stream', name='stderr', text='secret'), result(text_plain='```\n7')),
+        code('md()', result(text_markdown='*seven*', text_plain='secret'))])
+    (tmp_path/'nbs').mkdir()
+    (tmp_path/'nbs'/'index.ipynb').write_text(json.dumps(nb), encoding='utf8')
+    text, images = readme(tmp_path)
+    assert images == {'nbs/images/readme-1.png': b'hi'}
+    assert 'secret' not in text and '#|' not in text
+    for part in ('[a](nbs/00_text.ipynb), [b](https://example.org), ![](nbs/images/a.png).', '```\nred ቡና\n```',
+                 '```python\nshown()\n```', '```python\nplot()\n```\n\n![](nbs/images/readme-1.png)',
+                 '````\n```\n7\n````', '\n*seven*\n'): assert part in text, (part, text)
+
+def test_wheel_holds_modules_and_data(tmp_path):
+    "The wheel, built from what a clone holds, has every module and data file of the package and nothing else."
+    src = copy_house(tmp_path/'src')
+    pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '--no-index']
+    subprocess.run([*pip, '-w', str(tmp_path), str(src)], check=True, capture_output=True, cwd=tmp_path)
+    whl, = tmp_path.glob('*.whl')
+    names = [n for n in zipfile.ZipFile(whl).namelist() if not n.endswith('/')]
+    ours = {n.as_posix() for n in house_files() if n.parts[0] == 'hnet_amharic'}
+    assert {n for n in names if n.startswith('hnet_amharic/')} == ours
+    assert all(n.startswith(('hnet_amharic/', 'hnet_amharic-')) for n in names)
+    assert any(n.startswith('hnet_amharic/sample/') for n in names)
+    meta = next(n for n in names if n.endswith('/METADATA'))
+    text = zipfile.ZipFile(whl).read(meta).decode()
+    extras = [f'Provides-Extra: {name}' for name in ('dev', 'hf', 'parquet', 'tensorboard')]
+    for words in ('Requires-Dist: torch==2.13.0', 'Apache-2.0', *extras): assert words in text, words
