@@ -283,14 +283,14 @@ class AmharicHNet(nn.Module):
         if need>cap: return cap if self.training else -(-need//64)*64
         return next(b for b in self.cfg.chunk_buckets or (cap,) if b>=need)
 
-    def run(self):
+    def layer_runner(self):
         "Wrapper of single layers: checkpointing when asked for and training."
         if not (self.cfg.checkpointing and self.training): return None
         return lambda layer, *args: checkpoint(layer, *args, use_reentrant=False)
 
     def hidden(self, ids:Tensor, state:HNetState|None=None, lengths:Tensor|None=None):
         "Final byte representations (B, L, d_byte), normalised, and the boundaries; fills `state`."
-        run,s = self.run(),state
+        run,s = self.layer_runner(),state
         x,feats,completes = self.embedding(ids, s and s.embed)
         h = self.encoder(x, s and s.encoder, lengths, run)
         b = self.chunker(h, feats, completes, s and s.chunker, lengths)

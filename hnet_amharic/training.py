@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['STAGES', 'next_byte_loss', 'BitsPer', 'RatioLoss', 'ChunkStats', 'ChunkMetric', 'TrainingDiverged', 'PlainCallback',
            'cpu_prefers_bf16', 'precision_dtype', 'Autocast', 'param_groups', 'HNetOptimizer', 'clip_gradients',
-           'SafeStep', 'wsd', 'checkpoints', 'RunCallback', 'Checkpoint', 'StepLog', 'Throughput', 'SampleText',
-           'hnet_learner']
+           'SafeStep', 'wsd', 'TimeBudget', 'checkpoints', 'RunCallback', 'Checkpoint', 'StepLog', 'Throughput',
+           'SampleText', 'hnet_learner', 'bits_per_byte']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
-import csv, json, math, os, random, shutil, signal, threading, time
+import csv, json, math, os, random, shutil, signal, tempfile, threading, time
 from collections import deque
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,7 +25,9 @@ from fastai.callback.schedule import ParamScheduler, SchedExp, lr_find, fit_one_
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner, Metric, Recorder
 from fastai.optimizer import OptimWrapper
+from fastprogress.fastprogress import progress_bar
 from .text import PAD, char_count
+from .data import DocWindows, ValidLoader
 from .model import AmharicHNet, HNetConfig
 
 # %% ../nbs/10_training.ipynb #c6f4ae33
@@ -97,7 +99,7 @@ class PlainCallback(Callback):
 
 # %% ../nbs/10_training.ipynb #adf25204
 def _matmul_seconds(dtype, n=256) -> float:
-    a = torch.randn(n, n).to(dtype)
+    a = torch.linspace(-1, 1, n*n).view(n, n).to(dtype)               # no random numbers: measuring must not change a run
     t = time.thread_time(); a@a.T; a.T@a                              # processor time of this thread: other work does not count
     return time.thread_time()-t
 
@@ -251,17 +253,30 @@ def wsd(
     if warmup and pct<warmup: return max(pct/warmup, 1e-3)
     return 1. if pct<=1-decay else floor+(1-floor)*max(0., (1-pct)/decay)
 
+class TimeBudget(PlainCallback):
+    "Measures progress in minutes instead of steps, and stops when they are used up."
+    order,run_valid = -5,False
+    def __init__(self, minutes): self.seconds,self.t0 = 60*minutes,None
+    def before_fit(self): self.t0 = None
+    def before_batch(self):
+        now = time.perf_counter()
+        if self.t0 is None: self.t0 = now-self.pct_train*self.seconds      # resumed: what was used stays used
+        self.learn.pct_train = min(1., (now-self.t0)/self.seconds)
+    def after_batch(self):
+        if time.perf_counter()-self.t0>=self.seconds: raise CancelFitException()
+
 @patch
 def fit_wsd(self:Learner,
     n_epoch:int,      # epochs
     lr:float=None,    # peak learning rate, times each group's multiplier
+    minutes:float=None,   # stop after so many minutes; the schedule follows the clock
     warmup:float=.02, decay:float=.4, floor:float=.02, # see `wsd`
     cbs=None):        # more callbacks
     "Fit with a warm-up, stable, decay schedule."
     if self.opt is None: self.create_opt()
     peak = np.array([(self.lr if lr is None else lr)*g['mult'] for g in self.opt.opt.param_groups])
     sched = ParamScheduler({'lr': lambda pct: peak*wsd(pct, warmup, decay, floor)})
-    self.fit(n_epoch, lr=peak, cbs=L(cbs)+sched)
+    self.fit(n_epoch, lr=peak, cbs=L(cbs)+sched+([TimeBudget(minutes)] if minutes else []))
 
 # %% ../nbs/10_training.ipynb #e4a6bcb7
 def _rng_get():
@@ -384,7 +399,7 @@ def save(self:Checkpoint, epoch:int, pct:float) -> Path:
     state = dict(step=step, epoch=epoch, pct=pct, n_epoch=self.n_epoch, n_iter=len(self.dls.train), data=self.dls.train.state_dict(), opt=numbers,
                  groups=[{k: v for k,v in g.items() if k not in ('params', 'names')} for g in opt.param_groups],
                  values=[[None if x is None else float(x) for x in v] for v in r.values], iters=list(r.iters),
-                 smooth=[smooth.count, float(smooth.val)], safe=[safe.skipped, safe.in_a_row, list(safe.recent)],
+                 smooth=[smooth.count, float(smooth.val)], safe=[safe.skipped, safe.in_a_row, safe.grad_norm, list(safe.recent)],
                  scaler=scaler.state_dict() if scaler else None)
     (tmp/'state.json').write_text(json.dumps(state), encoding='utf8')
     shutil.rmtree(folder, ignore_errors=True); os.replace(tmp, folder)
@@ -410,7 +425,8 @@ def load(self:Checkpoint, path):
     for g,saved in zip(opt.param_groups, s['groups']): g.update({k: tuple(v) if isinstance(v, list) else v for k,v in saved.items()})
     self.dls.train.load_state_dict(s['data'])
     safe = self.learn.safe_step
-    safe.skipped,safe.in_a_row,safe.recent = s['safe'][0],s['safe'][1],deque(s['safe'][2], maxlen=100)
+    safe.skipped,safe.in_a_row,safe.grad_norm = s['safe'][:3]
+    safe.recent = deque(s['safe'][3], maxlen=100)
     if s['scaler'] and self.learn.autocast.scaler: self.learn.autocast.scaler.load_state_dict(s['scaler'])
     self.start,self.pct,self.saved,self.tensors = s['epoch'],s['pct'],s,t
     self.learn.train_iter = s['step']
@@ -526,5 +542,28 @@ def hnet_learner(
     if progress: own += [_Bar(), Throughput()]
     def make_opt(_, lr): return OptimWrapper(opt=HNetOptimizer(param_groups(model, wd, lr_mults), lr, opt, betas))
     learn = Learner(dls, model, loss_func=next_byte_loss, opt_func=make_opt, lr=lr, metrics=metrics, default_cbs=False,
-                    cbs=[TrainEvalCallback(), Recorder(), *own, *L(cbs)], path=folder or '.')
+                    cbs=[TrainEvalCallback(), Recorder(), *own, *L(cbs)], path=folder or Path(tempfile.gettempdir())/'hnet_amharic')
     return learn
+
+# %% ../nbs/10_training.ipynb #1bc57740
+@torch.no_grad()
+def bits_per_byte(
+    model:AmharicHNet,
+    docs,              # ByteCorpus or a view of one
+    length:int=512,    # bytes per window
+    context:int=256,   # of them, bytes that are only read
+    bs:int=8,          # windows per batch
+    progress:bool=False,
+) -> dict:             # bpb, bits_per_char, bytes
+    "Loss on documents, in bits."
+    dev,was = next(model.parameters()).device,model.training
+    nats,n,chars,seen = 0.,0,0,ValidLoader(DocWindows(docs, length, context), bs, dev)
+    model.eval()
+    for x,y in progress_bar(seen) if progress else seen:
+        t = y!=PAD
+        if not t.any(): continue
+        nats += F.cross_entropy(model(x).logits[t], y[t], reduction='sum').item()
+        n += t.sum().item(); chars += char_count(y)
+    model.train(was)
+    if not n: raise ValueError('there is nothing to measure: the documents are empty')
+    return dict(bpb=nats/n/math.log(2), bits_per_char=nats/chars/math.log(2), bytes=n)
