@@ -94,6 +94,11 @@ def show_samples(model, prompts=STANDARD_PROMPTS, max_new_chars=120, seed=0) -> 
     "Continuations of prompts, one per line."
     return '\n'.join('  '+t.replace('\n', ' / ') for t in generate(model, list(prompts), max_new_chars=max_new_chars, temperature=.7, seed=seed))
 
+def _print_stream(pieces):
+    "A text, piece by piece on one line; the first piece is the prompt."
+    for piece in pieces: print(piece, end='', flush=True)
+    print()
+
 @contextlib.contextmanager
 def _title(text):
     "Print a heading and the time the block took."
@@ -174,6 +179,7 @@ def hnet_train(
     r.update({k: v for k,v in given.items() if v is not None})
     dev,out = pick_device(device),Path(out)
     precision_dtype(precision, dev)
+    if not resume and (out/'checkpoints').exists(): raise ValueError(f'--out {out} holds an earlier run: continue it with --resume auto, or choose another folder')
     def corpus(spec): return ByteCorpus.build([s.strip() for s in spec.split(',')] if isinstance(spec, str) else spec, text_column=text_column)
     train = corpus(data_dir or str(sample_folder()))
     train,valid = (train,corpus(valid_data)) if valid_data else train.split()
@@ -183,9 +189,8 @@ def hnet_train(
     model = _load(None if init=='shipped' else init, 'cpu') if init else AmharicHNet(cfg)
     total = r['epochs']*r['steps_per_epoch']*r['batch_size']*r['length']
     print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {total/1e6:.1f} MB to read in {r["epochs"]*r["steps_per_epoch"]:,} steps', flush=True)
-    if not resume and (out/'checkpoints').exists(): raise ValueError(f'--out {out} holds an earlier run: continue it with --resume auto, or choose another folder')
     learn = hnet_learner(dls, model.train(), r['lr'], r['opt'], r['weight_decay'], precision=precision, accumulate=r['accumulate'], lr_mults=r['lr_mults'], folder=out,
-                         checkpoint_every=checkpoint_every,                         resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not (init or resume), progress=not no_progress,
+                         checkpoint_every=checkpoint_every,                         resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress,
                          sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None)
     if sample_every: learn.sample_text.every = sample_every
     learn.fit_wsd(10_000 if minutes else r['epochs'], r['lr'], minutes, r['warmup'], r['decay'])
@@ -221,11 +226,8 @@ def hnet_generate(
     m = _load(model, pick_device(device))
     for i,p in enumerate(prompts):
         if i: print()
-        print(p, end='', flush=True)
-        for piece in stream(m, p, max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-                            repetition_penalty=repetition_penalty, seed=None if seed is None else seed+i, stop=stop or None):
-            print(piece, end='', flush=True)
-        print()
+        _print_stream(stream(m, p, max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+                             repetition_penalty=repetition_penalty, seed=None if seed is None else seed+i, stop=stop or None))
 
 # %% ../nbs/14_cli.ipynb #26e68294
 def _gb(n): return f'{n/1e9:.2f} GB'
@@ -281,9 +283,8 @@ def hnet_launch(
 def _write(model, prompts=STANDARD_PROMPTS, max_new_chars=120):
     "Stream continuations of prompts."
     for i,p in enumerate(prompts):
-        print(f'\n{p}', end='', flush=True)
-        for piece in stream(model, p, max_new_chars=max_new_chars, temperature=.7, seed=i): print(piece, end='', flush=True)
         print()
+        _print_stream(stream(model, p, max_new_chars=max_new_chars, temperature=.7, seed=i))
 
 def _demo(dev, steps):
     "What `make demo` shows."

@@ -29,7 +29,7 @@ def byte_probs(
     top_p:float=1.,        # 1 switches it off
     min_p:float=0.,        # 0 switches it off
 ) -> Tensor:               # (B,256) fp32 on the CPU, rows sum to 1
-    "Probabilities of the next byte. Raises ValueError for a row with NaN, infinity, or nothing left to choose."
+    "Probabilities of the next byte. Raises ValueError for a row with NaN, infinity or nothing to choose."
     x = logits.detach().float().cpu()
     if allowed is not None: x = x.masked_fill(~allowed.cpu(), -torch.inf)
     best = x.amax(-1, keepdim=True)
@@ -115,7 +115,7 @@ class StopFilter:
     def __init__(self, stop=()): self.stop,self.tail,self.hit = tuple(stop),'',None
 
     def feed(self, text:str) -> str: # text that is certain
-        "More text; if a stop string is complete, what stands before it (of several, before the one that starts first)."
+        "More text. Once a stop string is complete: what stands before it (of several, the first to start)."
         self.tail += text
         found = [(i, -len(s), s) for s in self.stop if (i := self.tail.find(s))>=0]
         if found:
@@ -139,8 +139,7 @@ _RULES = dict(
     top_p=(Real, lambda v: 0<v<=1, 'above 0 and at most 1 (off)'),
     min_p=(Real, lambda v: 0<=v<1, 'from 0 (off) to below 1'),
     repetition_penalty=(Real, lambda v: 1<=v<math.inf, 'a number from 1 (off) up'),
-    seed=(Integral, lambda v: 0<=v<2**63, 'a whole number from 0 to 2**63-1, or None'),
-    include_prompt=(bool, lambda v: True, 'True or False'))
+    seed=(Integral, lambda v: 0<=v<2**63, 'a whole number from 0 to 2**63-1, or None'))
 
 def _stops(stop) -> tuple:
     "Stop strings as a tuple, NFC like the text the model writes."
@@ -163,13 +162,12 @@ class GenerationOptions:
     repetition_penalty:float = 1.   # see Repetition; 1 = off
     seed:int = None                 # None = another text every time
     stop:tuple = ()                 # str or list of str: the text ends before it
-    include_prompt:bool = True      # the text begins with the prompt
 
     def __post_init__(self):
         for name,(kind,ok,want) in _RULES.items():
             v = getattr(self, name)
             if name=='seed' and v is None: continue
-            if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool:
+            if not isinstance(v, kind) or isinstance(v, bool):
                 raise TypeError(f'{name}={v!r}: expected {want}, got {type(v).__name__}')
             if not ok(v): raise ValueError(f'{name}={v!r}: must be {want}')
         object.__setattr__(self, 'stop', _stops(self.stop))
@@ -179,7 +177,8 @@ class Continuation:
     "One text in the making: bytes in, text out; `done` is None, 'eos', 'stop' or 'length'."
     def __init__(self, prompt:str, o:GenerationOptions):
         self.left,self.done,self.partial = o.max_new_chars,None,b''
-        self.decoder,self.stop,self.rng = IncrementalDecoder(),StopFilter(o.stop),torch.Generator(device='cpu')
+        self.decoder,self.stop = IncrementalDecoder(),StopFilter(o.stop)
+        self.rng = torch.Generator(device='cpu')
         self.rng.seed() if o.seed is None else self.rng.manual_seed(int(o.seed))
         self.repeats = Repetition(o.repetition_penalty) if o.repetition_penalty>1 else None
         if self.repeats: self.repeats.add(prompt[-self.repeats.window:])
@@ -208,7 +207,7 @@ def check_prompt(
     prompt:str,
     name='prompt', # how an error calls it
 ) -> str:          # NFC
-    "The prompt as the model reads it. Raises TypeError if it is no str, ValueError for half a surrogate pair."
+    "The prompt as the model reads it. Raises TypeError for no str, ValueError for half a surrogate pair."
     if not isinstance(prompt, str): raise TypeError(f'{name} is {type(prompt).__name__}, expected str')
     try: encode(prompt)
     except ValueError as e: raise ValueError(f'{name}: {e}') from None
@@ -225,7 +224,6 @@ def _evaluating(modules):
 
 def _stream(model, prompt:str, o:GenerationOptions):
     "The loop behind `stream`; options are checked."
-    if o.include_prompt and prompt: yield prompt
     text,states = Continuation(prompt, o),torch.zeros(1, dtype=torch.long, device='cpu')
     device = next((p.device for p in model.parameters()), 'cpu')
     ids = torch.from_numpy(encode(prompt, bos=True)).long()[None].to(device)
@@ -251,13 +249,13 @@ def stream(
     repetition_penalty:float=1.,    # a repeated character 4-gram becomes so many times less likely; 1 = off
     seed:int=None,                  # None = another text every time
     stop=None,                      # str or list of str: the text ends before it
-    include_prompt:bool=True,       # the first piece is the prompt, in NFC
 ) -> Iterator[str]:
-    """Text as its characters complete. Ends at the model's end of document, a stop string (looked for behind the
-    prompt) or after `max_new_chars`. Options are checked here and now: ValueError or TypeError with the name."""
+    """The continuation of `prompt`, as its characters complete. Ends at the model's end of document, before a stop
+    string (looked for behind the prompt) or after `max_new_chars`. Options are checked at once, before the first
+    piece: ValueError or TypeError with the name of the option."""
     if not (hasattr(model, 'prefill') and hasattr(model, 'step')):
-        raise TypeError(f'model is {type(model).__name__}, expected an AmharicHNet (of a Learner: learn.model)')
-    o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, include_prompt)
+        raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet (of a Learner: learn.model)')
+    o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop)
     return _stream(model, check_prompt(prompt), o)
 
 # %% ../nbs/11_generation.ipynb #e545208f
@@ -268,15 +266,18 @@ def generate(
     max_new_chars:int=200, # characters to write at most, each
     *,
     seed:int=None,         # row i of a list uses seed + i; None = another text every time
+    include_prompt=True,   # False returns the continuation alone
     **kwargs):             # str for a str, list for a list
-    "Prompt and continuation as one text (`include_prompt=False`: the continuation alone). Options as in `stream`."
-    o = dict(max_new_chars=max_new_chars, **kwargs)
-    if isinstance(prompts, str): return ''.join(stream(model, prompts, seed=seed, **o))
-    try: prompts = list(prompts)
-    except TypeError: raise TypeError(f'prompts is {type(prompts).__name__}, expected str or a list of str') from None
-    prompts = [check_prompt(p, f'prompts[{i}]') for i,p in enumerate(prompts)]
-    GenerationOptions(seed=seed)
-    return [''.join(stream(model, p, seed=None if seed is None else seed+i, **o)) for i,p in enumerate(prompts)]
+    "Prompt (in NFC) and continuation as one text. Options and errors as in `stream`."
+    one = isinstance(prompts, str)
+    try: prompts = [prompts] if one else list(prompts)
+    except TypeError: raise TypeError(f'prompts is {type(prompts).__name__}, expected str or list of str') from None
+    prompts = [check_prompt(p, 'prompt' if one else f'prompts[{i}]') for i,p in enumerate(prompts)]
+    GenerationOptions(seed=seed) # before seed + i
+    seeds = [None if seed is None else seed+i for i in range(len(prompts))]
+    streams = [stream(model, p, max_new_chars, seed=s, **kwargs) for p,s in zip(prompts, seeds)]
+    texts = [(p if include_prompt else '')+''.join(s) for p,s in zip(prompts, streams)]
+    return texts[0] if one else texts
 
 # %% ../nbs/11_generation.ipynb #b9a39c81
 STANDARD_PROMPTS = ['ይፈልጋሉ', 'አማርኛ', 'ኢትዮጵያ', 'ቡና', 'ሰላም', 'ትምህርት', 'ባህል', 'ሀገር']
@@ -292,6 +293,6 @@ def load_default(
     "The shipped model. Raises FileNotFoundError where this copy of the package has none."
     folder = default_weights()
     if not (folder/'model.safetensors').exists():
-        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its weights, or train '
-                                'a model with hnet_train and load its folder with AmharicHNet.from_pretrained')
+        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its weights, or '
+                                'train a model with hnet_train and load it with AmharicHNet.from_pretrained')
     return AmharicHNet.from_pretrained(folder, device)

@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'next_byte_loss', 'BitsPer', 'RatioLoss', 'ChunkStats', 'ChunkMetric', 'TrainingDiverged', 'PlainCallback',
            'cpu_prefers_bf16', 'precision_dtype', 'Autocast', 'param_groups', 'HNetOptimizer', 'clip_gradients',
            'SafeStep', 'wsd', 'TimeBudget', 'checkpoints', 'RunCallback', 'Checkpoint', 'StepLog', 'Throughput',
-           'SampleText', 'hnet_learner', 'bits_per_byte']
+           'SampleText', 'Rows', 'hnet_learner', 'bits_per_byte']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
 import csv, json, math, os, random, shutil, signal, tempfile, threading, time
@@ -506,7 +506,16 @@ class _Bar(ProgressCallback):
     name = 'progress'
     def after_batch(self): self.pbar.update(self.iter+1)
 
-# %% ../nbs/10_training.ipynb #839fb78c
+# %% ../nbs/10_training.ipynb #9540a5aa
+class Rows(Callback):
+    "Epoch results as lines of names and numbers, where there is no progress bar."
+    def before_fit(self): self.kept,self.learn.logger = self.learn.logger,self.write
+    def after_fit(self): self.learn.logger = self.kept
+    def write(self, row):
+        "One line."
+        print('  '.join(f'{n} {v:.4g}' if isinstance(v, float) else f'{n} {v}' for n,v in zip(self.recorder.metric_names, row)), flush=True)
+
+# %% ../nbs/10_training.ipynb #b9e8d750
 def hnet_learner(
     dls,                     # DataLoaders of `get_dls`
     model:AmharicHNet,
@@ -539,13 +548,13 @@ def hnet_learner(
     if folder is not None: own += [Checkpoint(folder, checkpoint_every, resume=resume), StepLog(Path(folder)/'log.csv', log_every, tensorboard)]
     elif resume is not None: raise ValueError('resume needs folder, the run whose checkpoints are continued')
     if sample: own.append(SampleText(sample))
-    if progress: own += [_Bar(), Throughput()]
+    own += [_Bar(), Throughput()] if progress else [Rows()]
     def make_opt(_, lr): return OptimWrapper(opt=HNetOptimizer(param_groups(model, wd, lr_mults), lr, opt, betas))
     learn = Learner(dls, model, loss_func=next_byte_loss, opt_func=make_opt, lr=lr, metrics=metrics, default_cbs=False,
                     cbs=[TrainEvalCallback(), Recorder(), *own, *L(cbs)], path=folder or Path(tempfile.gettempdir())/'hnet_amharic')
     return learn
 
-# %% ../nbs/10_training.ipynb #1bc57740
+# %% ../nbs/10_training.ipynb #dd3c3f70
 @torch.no_grad()
 def bits_per_byte(
     model:AmharicHNet,
