@@ -94,8 +94,9 @@ def show_samples(model, prompts=STANDARD_PROMPTS, max_new_chars=120, seed=0) -> 
     "Continuations of prompts, one per line."
     return '\n'.join('  '+t.replace('\n', ' / ') for t in generate(model, list(prompts), max_new_chars=max_new_chars, temperature=.7, seed=seed))
 
-def _print_stream(pieces):
-    "A text, piece by piece on one line; the first piece is the prompt."
+def _print_stream(prompt, pieces):
+    "A prompt and its continuation, piece by piece."
+    print(prompt, end='', flush=True)
     for piece in pieces: print(piece, end='', flush=True)
     print()
 
@@ -190,7 +191,7 @@ def hnet_train(
     total = r['epochs']*r['steps_per_epoch']*r['batch_size']*r['length']
     print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {total/1e6:.1f} MB to read in {r["epochs"]*r["steps_per_epoch"]:,} steps', flush=True)
     learn = hnet_learner(dls, model.train(), r['lr'], r['opt'], r['weight_decay'], precision=precision, accumulate=r['accumulate'], lr_mults=r['lr_mults'], folder=out,
-                         checkpoint_every=checkpoint_every,                         resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress,
+                         checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress,
                          sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None)
     if sample_every: learn.sample_text.every = sample_every
     learn.fit_wsd(10_000 if minutes else r['epochs'], r['lr'], minutes, r['warmup'], r['decay'])
@@ -226,8 +227,8 @@ def hnet_generate(
     m = _load(model, pick_device(device))
     for i,p in enumerate(prompts):
         if i: print()
-        _print_stream(stream(m, p, max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-                             repetition_penalty=repetition_penalty, seed=None if seed is None else seed+i, stop=stop or None))
+        _print_stream(p, stream(m, p, max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+                                repetition_penalty=repetition_penalty, seed=None if seed is None else seed+i, stop=stop or None))
 
 # %% ../nbs/14_cli.ipynb #26e68294
 def _gb(n): return f'{n/1e9:.2f} GB'
@@ -284,7 +285,7 @@ def _write(model, prompts=STANDARD_PROMPTS, max_new_chars=120):
     "Stream continuations of prompts."
     for i,p in enumerate(prompts):
         print()
-        _print_stream(stream(model, p, max_new_chars=max_new_chars, temperature=.7, seed=i))
+        _print_stream(p, stream(model, p, max_new_chars=max_new_chars, temperature=.7, seed=i))
 
 def _demo(dev, steps):
     "What `make demo` shows."
