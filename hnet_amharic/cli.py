@@ -145,7 +145,7 @@ def hnet_train(
     out:str='runs/hnet',        # folder of the run: log.csv, checkpoints, model
     init:str='',                # start from the weights of this saved model; 'shipped' means those in the package
     resume:str='',              # checkpoint or run folder to continue exactly; auto means the newest of --out
-    minutes:float=None,        # train for so many minutes instead of --epochs
+    minutes:float=None,         # train for so many minutes instead of --epochs
     epochs:int=None,            # passes of --steps-per-epoch steps; empty means the recipe's
     steps_per_epoch:int=None,   # batches per epoch; empty means the recipe's
     batch_size:int=None,        # windows per batch; empty means the recipe's
@@ -188,8 +188,9 @@ def hnet_train(
     dls = get_dls(train, valid, r['batch_size'], r['length'], seed=seed, weights=w or None, device=dev, steps_per_epoch=r['steps_per_epoch'], valid_windows=valid_windows or None)
     torch.manual_seed(seed)
     model = _load(None if init=='shipped' else init, 'cpu') if init else AmharicHNet(cfg)
-    total = r['epochs']*r['steps_per_epoch']*r['batch_size']*r['length']
-    print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {total/1e6:.1f} MB to read in {r["epochs"]*r["steps_per_epoch"]:,} steps', flush=True)
+    steps = r['epochs']*r['steps_per_epoch']
+    plan = f'{minutes:g} minutes to go' if minutes else f'{steps*r["batch_size"]*r["length"]/1e6:.1f} MB to read in {steps:,} steps'
+    print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {plan}', flush=True)
     learn = hnet_learner(dls, model.train(), r['lr'], r['opt'], r['weight_decay'], precision=precision, accumulate=r['accumulate'], lr_mults=r['lr_mults'], folder=out,
                          checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress,
                          sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None)
