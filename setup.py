@@ -24,4 +24,5 @@ setup(
     install_requires=words('requirements'),
     extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'tensorboard')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},
-    zip_safe=False)
+    # an editable install by path, so that a folder named like the package in the working directory cannot hide it
+    options={'editable_wheel': {'mode': 'compat'}}, zip_safe=False)
