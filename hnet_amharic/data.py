@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'MAX_DOC', 'MissingData', 'BadData', 'file_kind', 'SourceFile', 'find_sources', 'read_documents', 'Filters',
-           'ethiopic_share', 'Sieve', 'Report', 'mix64', 'ByteView', 'ByteCorpus', 'cache_folder', 'Ring',
-           'WindowStream', 'DocWindows', 'TrainLoader', 'ValidLoader', 'get_dls']
+           'Sieve', 'Report', 'mix64', 'ByteView', 'ByteCorpus', 'cache_folder', 'Ring', 'WindowStream', 'DocWindows',
+           'TrainLoader', 'ValidLoader', 'get_dls']
 
 # %% ../nbs/01_data.ipynb #a7fa1000
-import csv, glob, hashlib, html, json, os, re, shutil, sys, tempfile, time, unicodedata
+import csv, glob, hashlib, html, json, os, re, shutil, sys, tempfile, time
 from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass, asdict
-from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
 from fastprogress import progress_bar
@@ -21,7 +20,7 @@ from fastcore.basics import patch
 from fastai.data.load import DataLoader
 from fastai.data.core import DataLoaders
 from fastai.torch_core import default_device
-from .text import PAD, BOS, EOS, decode, normalize
+from .text import PAD, BOS, EOS, decode, ethiopic_share, normalize
 
 # %% ../nbs/01_data.ipynb #11a8850d
 class MissingData(FileNotFoundError): "A path, a folder or a pattern that holds no text to read."
@@ -271,25 +270,7 @@ class Filters:
         if self.form not in (None, 'NFC', 'NFD', 'NFKC', 'NFKD'):
             raise BadData(f'Filters.form must be NFC, NFD, NFKC, NFKD or None, not {self.form!r}')
 
-# %% ../nbs/01_data.ipynb #66351e9f
-_ETHIOPIC = ((0x1200, 0x135A), (0x1380, 0x138F), (0x2D80, 0x2DDE), (0xAB00, 0xAB2F), (0x1E7E0, 0x1E7FE))
-
-@lru_cache(maxsize=None)
-def _letter_table():
-    "0 no letter, 1 Ethiopic letter, 2 other letter, for code points up to 1FFFF."
-    t = np.array([2 * (unicodedata.category(chr(c))[0] == 'L') for c in range(0x20000)], np.uint8)
-    for a,b in _ETHIOPIC: t[a:b+1] = 1
-    return t
-
-def ethiopic_share(
-    text:str # any text
-)->float: # 0..1; 0 for a text without letters
-    "Share of the letters of `text` that are Ethiopic; spaces, digits and punctuation do not count."
-    c = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), '<u4')
-    n = np.bincount(_letter_table()[np.minimum(c, 0x1FFFF)], minlength=3)
-    return float(n[1] / max(n[1] + n[2], 1))
-
-# %% ../nbs/01_data.ipynb #417b82bf
+# %% ../nbs/01_data.ipynb #7534d450
 class Sieve:
     "Clean documents one by one and say what becomes of each; remembers what it has seen."
     verdicts = ('kept', 'too_short', 'little_ethiopic', 'duplicate')
@@ -313,7 +294,7 @@ class Sieve:
         if verdict == 'kept' and f.dedupe: self.seen.add(key)
         return verdict, text, key
 
-# %% ../nbs/01_data.ipynb #c5ddfce0
+# %% ../nbs/01_data.ipynb #dde6dd32
 class Report(dict):
     "Documents kept and dropped, {source: {kept, too_short, ..., bytes}}; prints as a table."
     columns = Sieve.verdicts + ('bytes',)
@@ -334,7 +315,7 @@ class Report(dict):
         line = lambda r: r[0].ljust(w[0]) + ''.join('  ' + v.rjust(k) for v,k in zip(r[1:], w[1:]))
         return '\n'.join(map(line, table))
 
-# %% ../nbs/01_data.ipynb #402e09f7
+# %% ../nbs/01_data.ipynb #7b77f822
 def mix64(
     x # array of unsigned 64-bit integers, or one integer
 )->np.ndarray: # uint64, same shape
@@ -349,7 +330,7 @@ def _key(*parts):
     "64 bits made of anything with a stable repr."
     return np.uint64(int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), 'little'))
 
-# %% ../nbs/01_data.ipynb #f353d919
+# %% ../nbs/01_data.ipynb #824469e7
 class ByteView:
     "Some documents of a packed corpus, in file order; shares the bytes, copies nothing."
     def __init__(self,
@@ -377,7 +358,7 @@ class ByteView:
         "Text of document `i`; indexing gives its bytes with BOS and EOS."
         return decode(self[i])
 
-# %% ../nbs/01_data.ipynb #024a1a3b
+# %% ../nbs/01_data.ipynb #0e3cb198
 class ByteCorpus(ByteView):
     "Documents packed as BOS text EOS BOS text EOS ... in one memory-mapped file of bytes."
     version = 1
@@ -412,7 +393,7 @@ class ByteCorpus(ByteView):
         "Open a corpus that was packed before. Raises MissingData or BadData."
         return cls(path)
 
-# %% ../nbs/01_data.ipynb #691702cb
+# %% ../nbs/01_data.ipynb #74a8b10b
 def _progress(total, show):
     "A function of the bytes done that draws a bar with MB/s; does nothing when not `show`."
     if not show: return lambda n: None
@@ -425,7 +406,7 @@ def _progress(total, show):
         bar.update(max(1, min(n, total)))
     return step
 
-# %% ../nbs/01_data.ipynb #62a44a4c
+# %% ../nbs/01_data.ipynb #691702cb
 class _Writer:
     "Writes documents and their index into `folder`."
     def __init__(self, folder):
@@ -448,7 +429,7 @@ class _Writer:
                     report=report)
         (self.folder/'meta.json').write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding='utf-8')
 
-# %% ../nbs/01_data.ipynb #3398d9e5
+# %% ../nbs/01_data.ipynb #62a44a4c
 def _encode(text, where):
     "UTF-8 bytes, or an error for what JSON can hold and UTF-8 cannot."
     try: return text.encode()
@@ -478,7 +459,7 @@ def _pack(files, folder, filters, column, progress):
     step(total)
     return report
 
-# %% ../nbs/01_data.ipynb #0f9dd4af
+# %% ../nbs/01_data.ipynb #d3de2e47
 def cache_folder():
     "Where packed corpora go by default: $HNET_AMHARIC_CACHE, else hnet_amharic in the user's cache."
     if base := os.environ.get('HNET_AMHARIC_CACHE'): return Path(base)
@@ -516,7 +497,7 @@ def _lookup(cls, pointer, stats):
     if now != p['files']: _write_pointer(pointer, corpus.path, now) # same content, new time
     return corpus
 
-# %% ../nbs/01_data.ipynb #44b2f70e
+# %% ../nbs/01_data.ipynb #1999bfcb
 @patch(cls_method=True)
 def build(cls:ByteCorpus,
     sources,            # a path, a folder, a glob, hf:NAME, a list of these, or {source name: any of these}
@@ -546,7 +527,7 @@ def build(cls:ByteCorpus,
     finally: shutil.rmtree(work, ignore_errors=True)
     return _publish(cls, pointer, folder, known)
 
-# %% ../nbs/01_data.ipynb #9735c60d
+# %% ../nbs/01_data.ipynb #44b2f70e
 def _publish(cls, pointer, folder, known):
     "Open the new folder, point at it, and remove the one it replaces (maps of it that are open stay valid)."
     corpus = cls(folder)
@@ -561,7 +542,7 @@ def _sweep(cache, age=86400):
     for o in cache.glob('.packing-*'):
         if time.time() - o.stat().st_mtime > age: shutil.rmtree(o, ignore_errors=True)
 
-# %% ../nbs/01_data.ipynb #453dd873
+# %% ../nbs/01_data.ipynb #f2e5c48a
 @patch
 def split(self:ByteView,
     valid=0.02, # share of the documents to hold out, between 0 and 1
@@ -576,7 +557,7 @@ def split(self:ByteView,
                                      'or pass a file of its own for validation.')
     return ByteView(self.corpus, self.docs[~held]), ByteView(self.corpus, self.docs[held])
 
-# %% ../nbs/01_data.ipynb #f47b3544
+# %% ../nbs/01_data.ipynb #dcc58228
 class Ring:
     "Documents joined end to start into a ring of bytes."
     def __init__(self,
@@ -604,7 +585,7 @@ class Ring:
             pos = int(self.cum[r])
         return out
 
-# %% ../nbs/01_data.ipynb #c6cf6483
+# %% ../nbs/01_data.ipynb #badb0567
 def _doc_weights(corpus, weights):
     "Weight of every document; refuses unknown sources, negative weights, and a mix with nothing in it."
     for s,w in weights.items():
@@ -616,7 +597,7 @@ def _doc_weights(corpus, weights):
     if not w.any(): raise BadData('weights: every source has weight 0; nothing is left to train on')
     return w
 
-# %% ../nbs/01_data.ipynb #604f868a
+# %% ../nbs/01_data.ipynb #c6cf6483
 class WindowStream:
     "Training windows as a function of (seed, epoch, number): the position is all there is to remember."
     def __init__(self,
@@ -642,7 +623,7 @@ class WindowStream:
         "Windows in an epoch; the same number in every epoch."
         return sum(self.counts)
 
-# %% ../nbs/01_data.ipynb #bc18d064
+# %% ../nbs/01_data.ipynb #604f868a
 @patch
 def order(self:WindowStream,
     epoch:int # which epoch
@@ -673,7 +654,7 @@ def window(self:WindowStream,
     g, pos = self.place(epoch, i)
     return self.rings[g][0].read(pos, self.length + 1)
 
-# %% ../nbs/01_data.ipynb #68ebf957
+# %% ../nbs/01_data.ipynb #f6b0ef05
 class DocWindows:
     "Fixed windows for validation: every byte after a document's BOS is a target exactly once."
     def __init__(self,
@@ -705,7 +686,7 @@ class DocWindows:
         if k: y[:self.context] = PAD
         return x, y
 
-# %% ../nbs/01_data.ipynb #94ba1aba
+# %% ../nbs/01_data.ipynb #66b74127
 class _ByteLoader(DataLoader):
     "What both loaders share: pairs of uint8 arrays to long tensors on the device."
     n_inp = 1
@@ -718,7 +699,7 @@ class _ByteLoader(DataLoader):
         "Itself: a loader whose position is state cannot be cloned."
         return self
 
-# %% ../nbs/01_data.ipynb #30221043
+# %% ../nbs/01_data.ipynb #c7ff9ce6
 class TrainLoader(_ByteLoader):
     "Endless stream of training batches (x, y), handed out `len(self)` at a time."
     def __init__(self,
@@ -749,7 +730,7 @@ class TrainLoader(_ByteLoader):
         self.position += 1
         return self.stream.window(self.epoch, self.position - 1)
 
-# %% ../nbs/01_data.ipynb #412b0511
+# %% ../nbs/01_data.ipynb #30221043
 @patch
 def state_dict(self:TrainLoader):
     "Where the stream stands after the batches handed out so far: a dictionary of plain numbers and strings."
@@ -779,7 +760,7 @@ def one_batch(self:TrainLoader):
     self.epoch, self.position, self.batch, self._left_off = keep
     return b
 
-# %% ../nbs/01_data.ipynb #81277598
+# %% ../nbs/01_data.ipynb #355ba56c
 class ValidLoader(_ByteLoader):
     "Validation batches (x, y): the same windows in the same order each time; the last batch may be smaller."
     def __init__(self,
@@ -793,7 +774,7 @@ class ValidLoader(_ByteLoader):
             rows = [self.dataset[j] for j in range(i, min(i + self.bs, self.n))]
             yield self._batch(np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]))
 
-# %% ../nbs/01_data.ipynb #95dc74cd
+# %% ../nbs/01_data.ipynb #81277598
 def get_dls(
     train,                # ByteCorpus or view to train on
     valid,                # ByteCorpus or view to validate on

@@ -229,7 +229,6 @@ def _stream(model, prompt:str, o:GenerationOptions):
     ids = torch.from_numpy(encode(prompt, bos=True)).long()[None].to(device)
     modules = [m for m in model.modules() if m.training]
     with _evaluating(modules): logits,state = model.prefill(ids)
-    logits = logits[:,-1]
     while True:
         byte = sample_byte(logits, states, [text.rng], o.temperature, o.top_k, o.top_p, o.min_p, text.bias())
         if piece := text.feed(byte.item()): yield piece

@@ -327,11 +327,11 @@ class AmharicHNet(nn.Module):
 
     @torch.no_grad()
     def prefill(self, ids:Tensor):
-        "Read prompts (B, n) of equal length in parallel: logits (B, n, 256) and a state to step from."
+        "Read prompts (B, n) of equal length in parallel: logits (B, 256) for the byte after them and a state to step from."
         self.check(ids)
         state = self.init_state(len(ids))
         x,_ = self.hidden(ids, state)
-        return self.logits(x),state
+        return self.logits(x[:,-1]),state
 
     @torch.no_grad()
     def step(self, ids:Tensor, state:HNetState) -> Tensor: # (B,) to (B, 256)
