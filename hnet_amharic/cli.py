@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import torch, yaml
 from fastcore.script import Param, anno_parser, store_true
+from fastprogress.core import IN_NOTEBOOK
 from .data import ByteCorpus, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE, parameter_table
 from .official import OfficialHNet, convert_checkpoint
@@ -172,7 +173,7 @@ def hnet_train(
     chinese_weights:str='',     # checkpoint of a released H-Net to start from (.pt or .safetensors); fits --config 300m_transfer best
     unfreeze:str='',            # schedule of progressive unfreezing: default, or a YAML file; empty trains everything from the start
     tensorboard:store_true=False, # also write TensorBoard events
-    no_progress:store_true=False, # no progress bar
+    no_progress:store_true=False, # lines instead of a progress bar, as when the output is no terminal
 ) -> Path:                      # folder of the saved model
     "Train a byte-level H-Net on Amharic text."
     if sum(map(bool, (resume, init, chinese_weights)))>1: raise ValueError('--resume continues a run, --init and --chinese-weights start one: give one of them')
@@ -196,7 +197,7 @@ def hnet_train(
     print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {plan}', flush=True)
     learn = hnet_learner(dls, model.train(), r['lr'], r['opt'], r['weight_decay'], precision=precision, accumulate=r['accumulate'],
                          lr_mults={**(_TRANSFER_MULTS if origins else {}), **r['lr_mults']}, origins=origins, folder=out,
-                         checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress,
+                         checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress and (IN_NOTEBOOK or sys.stdout.isatty()),
                          sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None, cbs=[ProgressiveUnfreezing(unfreeze)] if unfreeze else None)
     if sample_every: learn.sample_text.every = sample_every
     learn.fit_wsd(10_000 if minutes else r['epochs'], r['lr'], minutes, r['warmup'], r['decay'])

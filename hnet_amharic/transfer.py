@@ -7,7 +7,7 @@ __all__ = ['ORIGINS', 'LAYOUTS', 'MAPPINGS', 'STRATEGIES', 'Source', 'read_mappi
            'weight_importance', 'activation_importance', 'CannotCut', 'slice_attention', 'slice_stack',
            'position_importance', 'TransferReport', 'transfer']
 
-# %% ../nbs/09_transfer.ipynb #0845324a
+# %% ../nbs/09_transfer.ipynb #29f72e42
 import json, math, os, re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from .layers import Isotropic
 from .model import AmharicHNet, load_tensors
 from .official import OfficialHNet, WeightsFile
 
-# %% ../nbs/09_transfer.ipynb #95b63f93
+# %% ../nbs/09_transfer.ipynb #bd068dcd
 ORIGINS = ('exact', 'sliced', 'adapted', 'fresh')
 
 LAYOUTS = dict(                                # a tensor that only this layout has
@@ -42,7 +42,7 @@ class Source:
 
     def __getitem__(self, name) -> Tensor: return self.tensors[name].detach().float()
 
-# %% ../nbs/09_transfer.ipynb #3346e770
+# %% ../nbs/09_transfer.ipynb #f27ed003
 MAPPINGS = dict(
     released=[(r'embeddings\.weight', 'embedding.byte.weight'), (r'lm_head\.weight', 'head.weight'), (r'backbone\.encoder\.(.+)', r'encoder.\1'),
               (r'backbone\.decoder\.(.+)', r'dechunker.stack.\1'), (r'backbone\.routing_module\.(.+)', r'chunker.nets.0.\1'),
@@ -90,7 +90,7 @@ def map_names(
     if strict and idle: raise ValueError(f'mapping: {idle[0]!r} matches no tensor of the source; its names begin {", ".join(sorted(names)[:3])}')
     return out
 
-# %% ../nbs/09_transfer.ipynb #c07b3a2f
+# %% ../nbs/09_transfer.ipynb #4d4f8f87
 def adapt_table(
     source:Tensor,     # (V, d) embeddings or output weights
     fresh:Tensor,      # (256, D) what the model has now
@@ -106,7 +106,7 @@ def adapt_table(
         out[n:,:d] = rows[:,:d].mean(0)+noise*rows[:,:d].std()*.1
     return out
 
-# %% ../nbs/09_transfer.ipynb #8f82517d
+# %% ../nbs/09_transfer.ipynb #59457446
 @dataclass
 class Importance:
     "Larger matters more: `layers` (n,), `heads` (n, H), `units` (n, F), `residual` (D,)."
@@ -160,7 +160,7 @@ def activation_importance(
     n = len(stage.main_network.layers)
     return Importance(torch.stack([got[f'layer{i}'] for i in range(n)]), *(torch.stack([got[f'{k}{i}'] for i in range(n)]) for k in ('heads', 'units')), got['residual'])
 
-# %% ../nbs/09_transfer.ipynb #c4b157ff
+# %% ../nbs/09_transfer.ipynb #4040a212
 class CannotCut(ValueError): "A stack that is smaller than the one it should fill."
 
 def slice_attention(
@@ -196,7 +196,7 @@ def slice_attention(
         if i%G==0: K.append(k[h][qk_dims(h, c)]); V.append(v[h][v_dims(h, c)])
     return dict(Wqkv=torch.cat(Q+K+V), out_proj=torch.cat(O).T.contiguous(), scale=torch.full((to.n_heads,), (hd/to.head_dim)**.5))
 
-# %% ../nbs/09_transfer.ipynb #799b7533
+# %% ../nbs/09_transfer.ipynb #6fdfc49e
 def slice_stack(
     blocks:list,          # of `_block`, in order
     final_norm:Tensor,    # (D,)
@@ -229,7 +229,7 @@ def position_importance(n:int, n_heads:int, units:int, width:int, n_keep:int) ->
     layers = torch.zeros(n); layers[torch.linspace(0, n-1, min(n, n_keep)).round().long()] = 1.
     return Importance(layers, torch.arange(n_heads, 0., -1).expand(n, -1), torch.arange(units, 0., -1).expand(n, -1), torch.arange(width, 0., -1))
 
-# %% ../nbs/09_transfer.ipynb #15de1733
+# %% ../nbs/09_transfer.ipynb #f069474d
 @dataclass
 class TransferReport:
     "One row per tensor of the model (tensor, origin, source, parameters), and the source tensors that were not used with the reason."
@@ -285,7 +285,7 @@ class TransferReport:
         ax.invert_yaxis(); ax.set_xlabel('million parameters'); ax.legend(fontsize=8, loc='lower right')
         return ax
 
-# %% ../nbs/09_transfer.ipynb #ca7d2e02
+# %% ../nbs/09_transfer.ipynb #91de1413
 STRATEGIES = ('direct', 'embedding', 'output', 'layers', 'all')
 
 @torch.no_grad()
