@@ -641,4 +641,5 @@ d = { 'settings': { 'branch': 'main',
                                        'hnet_amharic.transfer.slice_stack': ('transfer.html#slice_stack', 'hnet_amharic/transfer.py'),
                                        'hnet_amharic.transfer.transfer': ('transfer.html#transfer', 'hnet_amharic/transfer.py'),
                                        'hnet_amharic.transfer.weight_importance': ( 'transfer.html#weight_importance',
-                                                                                    'hnet_amharic/transfer.py')}}}
+                                                                                    'hnet_amharic/transfer.py'),
+                                       'hnet_amharic.transfer.yaml_or_given': ('transfer.html#yaml_or_given', 'hnet_amharic/transfer.py')}}}

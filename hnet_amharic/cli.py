@@ -17,7 +17,7 @@ from .data import ByteCorpus, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE, parameter_table
 from .official import OfficialHNet, convert_checkpoint
 from .transfer import TransferReport, transfer
-from .training import ProgressiveUnfreezing, TrainingDiverged, bits_per_byte, hnet_learner, precision_dtype
+from .training import ProgressiveUnfreezing, TrainingDiverged, bits_per_byte, checkpoints, hnet_learner, precision_dtype
 from .generation import STANDARD_PROMPTS, generate, load_default, stream
 
 # %% ../nbs/14_cli.ipynb #c8634cd3
@@ -191,7 +191,7 @@ def hnet_train(
     dls = get_dls(train, valid, r['batch_size'], r['length'], seed=seed, weights=w or None, device=dev, steps_per_epoch=r['steps_per_epoch'], valid_windows=valid_windows or None)
     torch.manual_seed(seed)
     model = _load(None if init=='shipped' else init, 'cpu') if init else AmharicHNet(cfg)
-    origins = _start_from(chinese_weights, model, out, bool(resume))
+    origins = _start_from(chinese_weights, model, out, resume)
     steps = r['epochs']*r['steps_per_epoch']
     plan = f'{minutes:g} minutes to go' if minutes else f'{steps*r["batch_size"]*r["length"]/1e6:.1f} MB to read in {steps:,} steps'
     print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {plan}', flush=True)
@@ -211,9 +211,14 @@ def hnet_train(
 # %% ../nbs/14_cli.ipynb #b1b0c944
 _TRANSFER_MULTS = dict(exact=.3, adapted=.6, sliced=.6)
 
-def _start_from(weights:str, model, out:Path, resumed:bool) -> dict:
+def _start_from(weights:str, model, out:Path, resume:str) -> dict:
     "Transfer released weights into a new model; returns the origins of its tensors, those of the run when it is resumed."
-    if resumed: return TransferReport.load(out/'transfer.json').origins if (out/'transfer.json').exists() else {}
+    if resume:
+        run = out if resume=='auto' else next((p for p in (Path(resume), Path(resume).parent.parent) if (p/'transfer.json').exists()), out)
+        if not (run/'transfer.json').exists(): return {}
+        if resume=='auto' and not checkpoints(out):
+            raise ValueError(f'{out} was stopped before its first checkpoint, so the transferred weights are gone: start it again with --chinese-weights instead of --resume')
+        return TransferReport.load(run/'transfer.json').origins
     if not weights: return {}
     report = transfer(weights, model)
     print(report, flush=True)

@@ -355,7 +355,7 @@ def from_checkpoint(cls:OfficialHNet,
     config,        # its config: dict, released name or path of a JSON file
     dtype=None,    # fp32, bf16 or fp16 for matrices (vectors stay fp32); None means fp32
     device=None):  # where to; None means CPU
-    "The model, in evaluation mode. Raises BadCheckpoint, BadConfig or FileNotFoundError before anything is allocated."
+    "The model, in evaluation mode. Raises BadCheckpoint, BadConfig or FileNotFoundError; names and shapes are checked before anything is allocated."
     if dtype not in (None, *_DTYPES): raise ValueError(f'dtype={dtype!r}: choose {", ".join(_DTYPES)}')
     with torch.device('meta'): m = cls(config)
     file = WeightsFile(path)

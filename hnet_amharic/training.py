@@ -14,7 +14,7 @@ import csv, json, math, os, random, re, shutil, signal, tempfile, threading, tim
 from collections import deque
 from functools import lru_cache, partial
 from pathlib import Path
-import numpy as np, torch, yaml
+import numpy as np, torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from safetensors.torch import load_file, save_file
@@ -30,7 +30,7 @@ from fastprogress.fastprogress import progress_bar
 from .text import PAD, char_count
 from .data import DocWindows, ValidLoader
 from .model import AmharicHNet, HNetConfig
-from .transfer import ORIGINS
+from .transfer import ORIGINS, yaml_or_given
 
 # %% ../nbs/10_training.ipynb #c6f4ae33
 def next_byte_loss(
@@ -591,13 +591,8 @@ def read_schedule(
 ) -> list:
     "Entries, checked. Raises ValueError or FileNotFoundError."
     if isinstance(schedule, str) and schedule=='default': return SCHEDULE
-    where = 'schedule'
-    if isinstance(schedule, (str, Path)):
-        where = str(schedule)
-        if not Path(schedule).is_file(): raise FileNotFoundError(f'no schedule {schedule}: give a YAML file, or default')
-        try: schedule = yaml.safe_load(Path(schedule).read_text(encoding='utf8'))
-        except yaml.YAMLError as e: raise ValueError(f'{where} is not YAML: {e}') from None
-        schedule = schedule.get('unfreeze') if isinstance(schedule, dict) else schedule
+    schedule,where = yaml_or_given(schedule, 'schedule')
+    if isinstance(schedule, dict): schedule = schedule.get('unfreeze')
     if not (isinstance(schedule, list) and schedule): raise ValueError(f'{where}: expected a list of entries with epoch and parts under unfreeze:')
     for e in schedule:
         if not isinstance(e, dict) or not {'epoch', 'parts'}<=e.keys()<={'epoch', 'parts', 'through'} or not isinstance(e['parts'], list):
