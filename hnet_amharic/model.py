@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'HNetConfig', 'hash_ngrams', 'NGramEmbedding', 'EmbedState', 'ByteEmbedding', 'HNetOutput', 'HNetState',
-           'AmharicHNet', 'load_tensors', 'parameter_table']
+           'AmharicHNet', 'stored_tensors', 'load_tensors', 'parameter_table']
 
 # %% ../nbs/06_model.ipynb #0bb2baea
 import dataclasses, difflib, os
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from fastcore.basics import patch
 from .text import FEATURE_SIZES, PAD, ScriptState, script_features
 from .layers import Isotropic, RMSNorm, parse_layout
-from .chunker import DynamicSemanticChunker, EnhancedChunkLayer, ratio_loss
+from .chunker import Boundaries, DynamicSemanticChunker, EnhancedChunkLayer, ratio_loss
 from .backbone import HierarchicalBackbone
 from .dechunker import EnhancedDeChunkLayer
 
@@ -264,6 +265,7 @@ class AmharicHNet(nn.Module):
                                               cfg.dechunk_window, cfg.max_chunks, cfg.max_chunk_bytes, cfg.decoder, ssm, cfg.smoothing,
                                               cfg.straight_through, cfg.residual, cfg.reconstruction, cfg.cross_attention)
         self.norm,self.head = RMSNorm(d),nn.Linear(d, cfg.vocab_size, bias=False)
+        self.parts = 1                       # groups of rows that the backward pass recomputes one after the other
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -302,17 +304,24 @@ class AmharicHNet(nn.Module):
         "fp32 logits of final representations."
         with torch.autocast(x.device.type, enabled=False): return F.linear(x.float(), self.head.weight.float())
 
+    def read(self, ids:Tensor):
+        "Logits (B, L, 256), boundary probabilities and boundaries (B, L)."
+        x,b = self.hidden(ids)
+        return self.logits(x),b.prob,b.mask
+
     def forward(self, ids:Tensor) -> HNetOutput:
         "ids: long (B, L), PAD at the end of short rows; logits at t predict byte t+1."
         self.check(ids)
-        x,b = self.hidden(ids)
-        valid = ids!=PAD
+        pieces = ids.chunk(self.parts) if self.training else [ids]
+        done = [self.read(i) if len(pieces)==1 else checkpoint(self.read, i, use_reentrant=False) for i in pieces]
+        logits,*b = (torch.cat(d) if len(done)>1 else d[0] for d in zip(*done))
+        b,valid = Boundaries(*b),ids!=PAD
         loss = ratio_loss(b, self.cfg.target_bytes, self.cfg.ratio_guard, valid=valid)
         with torch.no_grad():
             n,bytes_ = (b.mask&valid).sum(),valid.sum()
             over = (b.mask.sum(1)-self.cfg.max_chunks).clamp_min(0).sum() if self.training else n.new_zeros(())
             stats = dict(bytes_per_chunk=bytes_/n.clamp_min(1), boundary_rate=n/bytes_.clamp_min(1), overflow=over, tau=self.chunker.tau.detach())
-        return HNetOutput(self.logits(x), b.prob, b.mask, loss, stats)
+        return HNetOutput(logits, b.prob, b.mask, loss, stats)
 
     def check(self, ids:Tensor):
         "Refuse what is not a batch of bytes."
@@ -354,11 +363,12 @@ class AmharicHNet(nn.Module):
         return self.chunker.tau.item()
 
 # %% ../nbs/06_model.ipynb #748f274e
-_DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, int8=torch.int8)
+_DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, int8=torch.int8, same=None)
 
 def _pack(sd:dict, dtype:str) -> dict:
-    "Tensors as they are stored; int8 matrices get a companion `name.scale`."
-    if dtype not in _DTYPES: raise ValueError(f'dtype={dtype!r}: choose fp32, bf16 or int8')
+    "Tensors as they are stored; int8 matrices get a companion `name.scale`; `same` changes nothing."
+    if dtype not in _DTYPES: raise ValueError(f'dtype={dtype!r}: choose fp32, bf16, int8 or same')
+    if dtype=='same': return {k: v.detach().cpu().contiguous() for k,v in sd.items()}
     out = {}
     for k,v in sd.items():
         v = v.detach().cpu().float()
@@ -369,14 +379,19 @@ def _pack(sd:dict, dtype:str) -> dict:
         out[k] = out[k].contiguous()
     return out
 
-def load_tensors(path) -> dict:
-    "Stored tensors as fp32, scales applied; ValueError with the path where the file is damaged."
+@contextmanager
+def stored_tensors(path):
+    "An open safetensors file; ValueError with the path where it is damaged."
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f'{path}: no such file; a saved model has model.safetensors and config.yaml')
     try:
-        with safe_open(path, 'pt') as f: t = {k: f.get_tensor(k) for k in f.keys()}
+        with safe_open(path, 'pt') as f: yield f
     except (SafetensorError, OSError) as e:
         raise ValueError(f'{path} is damaged or truncated ({path.stat().st_size} bytes): {e}. Copy it again or use another checkpoint') from None
+
+def load_tensors(path) -> dict:
+    "Stored tensors as fp32, scales applied."
+    with stored_tensors(path) as f: t = {k: f.get_tensor(k) for k in f.keys()}
     for k in [k for k in t if k+'.scale' in t]: t[k] = t[k].float()*t.pop(k+'.scale')
     return {k: v.float() for k,v in t.items()}
 
@@ -389,7 +404,7 @@ def _write(path:Path, write):
 @patch
 def save_pretrained(self:AmharicHNet,
     folder,            # made if missing
-    dtype:str='fp32',  # fp32, bf16 or int8 on disk
+    dtype:str='fp32',  # fp32, bf16 or int8 on disk; same keeps each tensor's own
 ):
     "Write config.yaml and model.safetensors."
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
@@ -401,12 +416,17 @@ def save_pretrained(self:AmharicHNet,
 def load_weights(self:AmharicHNet, folder):
     "Load model.safetensors of `folder` (or a file) into this model, strictly."
     path = Path(folder); path = path/'model.safetensors' if path.is_dir() else path
-    t,own = load_tensors(path),self.state_dict()
-    for what,names in (('missing', own.keys()-t.keys()), ('unknown', t.keys()-own.keys())):
-        if names: raise ValueError(f'{path}: {len(names)} {what} tensor(s), first {min(names)!r}; does config.yaml belong to these weights?')
-    for k,v in own.items():
-        if v.shape!=t[k].shape: raise ValueError(f'{path}: tensor {k!r} has shape {tuple(t[k].shape)}, the model expects {tuple(v.shape)}')
-    self.load_state_dict(t)
+    own = self.state_dict()
+    with stored_tensors(path) as f:
+        shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+        scales = {k for k in shapes if k.endswith('.scale') and k not in own}
+        for what,names in (('missing', own.keys()-shapes.keys()), ('unknown', shapes.keys()-own.keys()-scales)):
+            if names: raise ValueError(f'{path}: {len(names)} {what} tensor(s), first {min(names)!r}; does config.yaml belong to these weights?')
+        for k,v in own.items():
+            if tuple(v.shape)!=shapes[k]: raise ValueError(f'{path}: tensor {k!r} has shape {shapes[k]}, the model expects {tuple(v.shape)}')
+        for k,v in own.items():                                          # one at a time: no second model in memory
+            t = f.get_tensor(k)
+            v.copy_(t.float()*f.get_tensor(k+'.scale') if k+'.scale' in scales else t)
 
 @patch(cls_method=True)
 def from_pretrained(cls:AmharicHNet,
