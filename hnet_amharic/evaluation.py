@@ -6,10 +6,11 @@
 __all__ = ['WORDS', 'DEPTHS', 'FIDEL', 'SECTIONS', 'PALETTE', 'Register', 'read_registers', 'Meter', 'byte_costs', 'bootstrap',
            'bit_rates', 'bits_by_kind', 'letter_byte_bits', 'bits_by_depth', 'ppmd_bits', 'compressor_bits',
            'ngram_bits', 'flops_per_byte', 'end_counts', 'strided', 'simple_chunkers', 'chunk_figures', 'read_utf8',
-           'read_gold', 'word_boundaries', 'boundary_scores', 'simple_boundaries', 'read_words', 'inner_words',
-           'text_figures', 'passages', 'longest_copies', 'write_text', 'Scorecard', 'Table', 'card_tables',
-           'card_markdown', 'card_figures', 'card_html', 'Job', 'text_section', 'chunk_section', 'generation_section',
-           'peak_megabytes', 'speed_section', 'baseline_section', 'evaluate', 'paired_difference', 'compare']
+           'read_gold', 'word_boundaries', 'ranking', 'boundary_scores', 'simple_boundaries', 'read_words',
+           'inner_words', 'text_figures', 'passages', 'longest_copies', 'write_text', 'Scorecard', 'Table',
+           'card_tables', 'card_markdown', 'card_figures', 'card_html', 'Job', 'text_section', 'chunk_section',
+           'generation_section', 'peak_megabytes', 'speed_section', 'baseline_section', 'evaluate', 'paired_difference',
+           'compare']
 
 # %% ../nbs/13_evaluation.ipynb #a26cea31
 import base64, bz2, copy, csv, hashlib, html, io, json, lzma, math, os, platform, re, sys, time, warnings
@@ -331,18 +332,26 @@ def word_boundaries(
     model:AmharicHNet,
     words,        # list of str
     bs:int=64,    # words per batch
-) -> list:        # one array of bool per word: does a chunk end between these letters?
+):                # per word: array of bool, does a chunk end between these letters?, and of probabilities
     "Chunk ends between the letters of words that stand alone, behind a space."
-    dev,found = next(model.parameters()).device,[]
+    dev,found,probs = next(model.parameters()).device,[],[]
     for i in range(0, len(words), bs):
         ids = [encode(' '+w, bos=True) for w in words[i:i+bs]]
         x = torch.full((len(ids), max(map(len, ids))), PAD)
         for row,b in zip(x, ids): row[:len(b)] = torch.from_numpy(b)
-        mask = model(x.to(dev)).boundary_mask.cpu().numpy()
-        for m,b in zip(mask, ids):
+        out = model(x.to(dev))
+        for m,p,b in zip(out.boundary_mask.cpu().numpy(), out.boundary_prob.float().cpu().numpy(), ids):
             last = np.append((b[1:]&0xC0)!=0x80, True)               # BOS, space, letters: where each completes
-            found.append(m[:len(b)][last][2:-1])
-    return found
+            found.append(m[:len(b)][last][2:-1]); probs.append(p[:len(b)][last][2:-1])
+    return found,probs
+
+def ranking(gold, probs) -> float:
+    "Chance that a gold boundary is given a higher probability than another place (area under the ROC curve)."
+    g,p = np.concatenate(gold),np.concatenate(probs)
+    values,i,n = np.unique(p, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(n)-(n-1)/2)[i]                                 # ties share their mean rank
+    k = int(g.sum())
+    return float((rank[g].sum()-k*(k+1)/2)/(k*(len(g)-k))) if 0<k<len(g) else None
 
 def _prf(s):
     "Precision, recall and F1 of sums (..., 3) of true positives, false positives, false negatives."
@@ -362,9 +371,10 @@ def boundary_scores(
 
 def simple_boundaries(gold, rate:float) -> dict: # {name: list of arrays}
     "What chunkers without a model say inside words; random ones as probabilities, which score their expectation."
-    def each(f): return [f(len(g)) for g in gold]
-    return {'white space': each(np.zeros), 'every character': each(np.ones),
-            'fixed stride': each(lambda n: strided(n, rate)), 'random': each(lambda n: np.full(n, rate))}
+    sizes = [len(g) for g in gold]
+    stride = np.split(strided(sum(sizes), rate), np.cumsum(sizes)[:-1])
+    return {'white space': [np.zeros(n) for n in sizes], 'every character': [np.ones(n) for n in sizes],
+            'fixed stride': stride, 'random': [np.full(n, rate) for n in sizes]}
 
 # %% ../nbs/13_evaluation.ipynb #b7cab930
 FIDEL = re.compile('[\u1200-\u135f\u1380-\u138f\u2d80-\u2dde\uab01-\uab2e]+')
@@ -537,7 +547,8 @@ def _chunk_tables(s):
             for k,r in s['gold'].items()]
     n = s['gold_rows']
     note = (f"{n['used']:,} gold words, each alone behind a space ({n['unknown']:,} of unknown alignment and "
-            f"{n['broken']:,} broken rows left out). Places inside a letter cannot be scored. Random: expected values.")
+            f"{n['broken']:,} broken rows left out). Places inside a letter cannot be scored. Random: expected values. Chance that a gold boundary gets "
+            f"a higher probability from the model than another place: {_pc(s['ranking'])} (50 % is guessing).")
     yield Table('chunks', 'Morpheme boundaries between letters', note,
                 ['chunker', 'ends per place', 'precision', 'recall', 'F1', '95 % interval of F1'], rows)
 
@@ -627,14 +638,14 @@ def _kinds_figure(card):
     ax,y = _axes(.8+.35*len(kinds)),np.arange(len(kinds))
     for i,at,name,colour in ((1, .2, 'share of bytes', PALETTE[4]), (2, -.2, 'share of bits', PALETTE[0])):
         ax.barh(y+at, [v[i]/sum(o[i] for _,o in kinds) for _,v in kinds], .38, color=colour, label=name)
-    ax.set(yticks=y, yticklabels=[k for k,_ in kinds]); _legend(ax)
+    ax.set(yticks=y, yticklabels=[k for k,_ in kinds], xlabel='share'); _legend(ax)
     return 'Where the bits go',ax.figure
 
 def _depth_figure(card):
     depth = [(f'{a:,} +', b/n) for a,(n,b) in zip(DEPTHS, card.sections['text']['depth']) if n]
     ax = _axes()
-    ax.plot(*zip(*depth), 'o-', color=PALETTE[0]); ax.set_ylim(bottom=0)
-    ax.set(xlabel='bytes of the document already read', ylabel='bits per byte')
+    ax.plot(*zip(*depth), 'o-', color=PALETTE[0])
+    ax.set(ylim=(0, 1.1*max(b for _,b in depth)), xlabel='bytes of the document already read', ylabel='bits per byte')
     return 'What context is worth',ax.figure
 
 def _sizes_figure(card):
@@ -720,14 +731,20 @@ class Job:
     costs:dict = field(default_factory=dict)  # {register: (bits, closes)}
     rates:dict = field(default_factory=dict)  # bytes per second, by what
 
+    def cost(self, r:Register):
+        "`byte_costs` of a register, once."
+        if r.name not in self.costs:
+            self.costs[r.name] = byte_costs(self.model, r, self.length, self.context, self.bs, self.progress)
+        return self.costs[r.name]
+
 def text_section(job:Job) -> dict:
     "One pass over all registers."
     t = time.perf_counter()
     for r in job.registers:
         if job.progress: print(f'  {r}', flush=True)
-        job.costs[r.name] = byte_costs(job.model, r, job.length, job.context, job.bs, job.progress)
+        job.cost(r)
     job.rates['scoring'] = sum(r.n_bytes for r in job.registers)/(time.perf_counter()-t)
-    each = [(r, job.costs[r.name][0]) for r in job.registers]
+    each = [(r, job.cost(r)[0]) for r in job.registers]
     kinds = {}
     for r,b in each:
         for k,v in bits_by_kind(r, b).items(): kinds[k] = [x+y for x,y in zip(kinds.get(k, (0, 0, 0)), v)]
@@ -737,7 +754,7 @@ def text_section(job:Job) -> dict:
 
 def chunk_section(job:Job) -> dict:
     "Ends against spaces and gold."
-    pairs = [(r, job.costs[r.name][1]) for r in job.registers]
+    pairs = [(r, job.cost(r)[1]) for r in job.registers]
     counts = {job.name: sum(end_counts(r, c) for r,c in pairs)}
     rate = counts[job.name][1]/sum(len(''.join(r.docs)) for r,_ in pairs)
     for r,_ in pairs:
@@ -751,9 +768,10 @@ def chunk_section(job:Job) -> dict:
     if job.gold:
         words,rows = job.gold
         gold = [g for _,g in words]
-        own = boundary_scores(gold, word_boundaries(job.model, [w for w,_ in words]))
+        found,probs = word_boundaries(job.model, [w for w,_ in words])
+        own = boundary_scores(gold, found)
         others = {k: boundary_scores(gold, f) for k,f in simple_boundaries(gold, own['rate']).items()}
-        out |= dict(gold_rows=rows, gold={job.name: own, **others})
+        out |= dict(gold_rows=rows, gold={job.name: own, **others}, ranking=ranking(gold, probs))
     return out
 
 def generation_section(job:Job) -> dict:
@@ -806,7 +824,7 @@ def baseline_section(job:Job) -> dict:
     prime = job.train.sample(job.prime_bytes, job.seed) if job.train else None
     def rates(costs): return [float(np.nansum(c, dtype=float)/r.n_bytes) for c,r in zip(costs, job.registers)]
     bpb,notes = {},{}
-    if job.costs: bpb[job.name] = rates(job.costs[r.name][0] for r in job.registers)
+    if len(job.costs)==len(job.registers): bpb[job.name] = rates(job.cost(r)[0] for r in job.registers)
     for name,m in job.beside.items():
         each = (byte_costs(m, r, job.length, job.context, job.bs, job.progress) for r in job.registers)
         bpb[name] = rates(bits for bits,_ in each)
