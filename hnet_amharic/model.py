@@ -42,6 +42,7 @@ class HNetConfig:
     ngram_rows:int = 32768          # rows per table
     ngram_dim:int = 64              # width of a row
     # byte encoder
+    isotropic:bool = False          # True: no chunks, the encoder alone reads every byte; the baseline of an H-Net
     encoder:str = 'm4'              # layout: m Mamba-2, M Mamba-2 + MLP, t attention, T attention + MLP
     encoder_ff:int = 0              # MLP of M and T
     encoder_window:int = 256        # attention window of t and T, bytes
@@ -255,6 +256,14 @@ class AmharicHNet(nn.Module):
         attn = dict(n_heads=cfg.n_chunk_heads, head_dim=cfg.chunk_head_dim, n_kv_heads=cfg.n_chunk_kv_heads, window=cfg.encoder_window)
         self.embedding = ByteEmbedding(cfg)
         self.encoder = Isotropic(cfg.encoder, d, cfg.encoder_ff, attn, ssm)
+        if not cfg.isotropic: self.add_hierarchy(ssm)
+        self.norm,self.head = RMSNorm(d),nn.Linear(d, cfg.vocab_size, bias=False)
+        self.parts = 1                       # groups of rows that the backward pass recomputes one after the other
+        self.reset_parameters()
+
+    def add_hierarchy(self, ssm:dict):
+        "The parts between encoder and head: chunker, chunk layers, backbone, dechunker."
+        cfg,d = self.cfg,self.cfg.d_byte
         self.chunker = DynamicSemanticChunker(d, cfg.scales, cfg.d_router, FEATURE_SIZES if cfg.script_bias else None, cfg.align_characters,
                                               cfg.learn_threshold, cfg.max_chunk_bytes)
         self.chunk_layer = EnhancedChunkLayer(d, cfg.n_chunk_layers, cfg.n_chunk_heads, cfg.chunk_head_dim, cfg.n_chunk_kv_heads, cfg.chunk_ff,
@@ -264,16 +273,15 @@ class AmharicHNet(nn.Module):
         self.dechunker = EnhancedDeChunkLayer(d, cfg.n_dechunk_layers, cfg.n_dechunk_heads, cfg.dechunk_head_dim, cfg.n_dechunk_kv_heads, cfg.dechunk_ff,
                                               cfg.dechunk_window, cfg.max_chunks, cfg.max_chunk_bytes, cfg.decoder, ssm, cfg.smoothing,
                                               cfg.straight_through, cfg.residual, cfg.reconstruction, cfg.cross_attention)
-        self.norm,self.head = RMSNorm(d),nn.Linear(d, cfg.vocab_size, bias=False)
-        self.parts = 1                       # groups of rows that the backward pass recomputes one after the other
-        self.reset_parameters()
 
     def reset_parameters(self):
         "Branch outputs start small, by the depth of their stack (GPT-2's rule), the head near uniform."
-        for stack in (self.encoder.layers, self.chunk_layer.layers, self.backbone.layers, self.dechunker.layers):
+        parts = [self.encoder]+([] if self.cfg.isotropic else [self.chunk_layer, self.backbone, self.dechunker])
+        for stack in (m.layers for m in parts):
             for n,p in stack.named_parameters():
                 if n.endswith(('out_proj.weight', 'fc2.weight')): p.data.div_((2*len(stack))**.5)
         nn.init.normal_(self.head.weight, std=.02)
+        if self.cfg.isotropic: return
         for e in (self.chunk_layer.size, self.chunk_layer.position, self.dechunker.offset):
             if e is not None: nn.init.normal_(e.weight, std=.02)
 
@@ -295,6 +303,7 @@ class AmharicHNet(nn.Module):
         run,s = self.layer_runner(),state
         x,feats,completes = self.embedding(ids, s and s.embed)
         h = self.encoder(x, s and s.encoder, lengths, run)
+        if self.cfg.isotropic: return self.norm(h),Boundaries(h.new_ones(ids.shape), torch.ones_like(ids, dtype=torch.bool))
         b = self.chunker(h, feats, completes, s and s.chunker, lengths)
         c,close,n = self.chunk_layer(h, b.mask, self.slots(b.mask), s and s.chunk, lengths, run)
         c = self.backbone(c, s and s.backbone, n)
@@ -319,8 +328,9 @@ class AmharicHNet(nn.Module):
         loss = ratio_loss(b, self.cfg.target_bytes, self.cfg.ratio_guard, valid=valid)
         with torch.no_grad():
             n,bytes_ = (b.mask&valid).sum(),valid.sum()
-            over = (b.mask.sum(1)-self.cfg.max_chunks).clamp_min(0).sum() if self.training else n.new_zeros(())
-            stats = dict(bytes_per_chunk=bytes_/n.clamp_min(1), boundary_rate=n/bytes_.clamp_min(1), overflow=over, tau=self.chunker.tau.detach())
+            over = (b.mask.sum(1)-self.cfg.max_chunks).clamp_min(0).sum() if self.training and not self.cfg.isotropic else n.new_zeros(())
+            stats = dict(bytes_per_chunk=bytes_/n.clamp_min(1), boundary_rate=n/bytes_.clamp_min(1), overflow=over)
+            if not self.cfg.isotropic: stats['tau'] = self.chunker.tau.detach()
         return HNetOutput(logits, b.prob, b.mask, loss, stats)
 
     def check(self, ids:Tensor):
@@ -331,6 +341,7 @@ class AmharicHNet(nn.Module):
     def init_state(self, B:int, dtype=torch.float32) -> HNetState:
         "State of B rows that have read nothing."
         dev,d = self.head.weight.device,self.cfg.d_byte
+        if self.cfg.isotropic: return HNetState(self.embedding.init_state(B, dev), self.encoder.init_state(B, None, dev, dtype), None, None, None, None)
         return HNetState(self.embedding.init_state(B, dev), self.encoder.init_state(B, None, dev, dtype), self.chunker.init_state(B, d, dev),
                          self.chunk_layer.init_state(B, dev, dtype), self.backbone.init_state(B, dev, dtype), self.dechunker.init_state(B, d, dev, dtype))
 
@@ -347,6 +358,7 @@ class AmharicHNet(nn.Module):
         "Read one more byte in every row; logits for the byte after it."
         x,feats,completes = self.embedding(ids[:,None], state.embed)
         h = self.encoder.step(x[:,0], state.encoder)
+        if self.cfg.isotropic: return self.logits(self.norm(h))
         b = self.chunker.step(h, feats[:,0], completes[:,0], state.chunker)
         c = self.chunk_layer.step(h, b.mask, state.chunk)
         if b.mask.any(): c = self.backbone.step(c, state.backbone, b.mask)
@@ -355,6 +367,7 @@ class AmharicHNet(nn.Module):
     @torch.no_grad()
     def calibrate(self, ids:Tensor) -> float:
         "Set tau from a batch so that the rate of boundaries starts near 1 / target_bytes; returns tau."
+        if self.cfg.isotropic: return 0.
         x,feats,completes = self.embedding(ids)
         ok = self.chunker.allowed(completes)&(ids!=PAD)
         z = self.chunker.logit(self.encoder(x), feats)[ok]+self.chunker.tau
