@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=[lib, f'{lib}.*']),
     package_data={lib: ['configs/*.yaml', 'sample/*', 'weights/**/*']},
     install_requires=words('requirements'),
-    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'tensorboard')},
+    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'tensorboard', 'evaluate')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},
     # an editable install by path, so that a folder named like the package in the working directory cannot hide it
     options={'editable_wheel': {'mode': 'compat'}}, zip_safe=False)

@@ -31,7 +31,7 @@ from fastprogress.fastprogress import progress_bar
 from .text import PAD, char_count
 from .data import ByteCorpus, DocWindows, ValidLoader, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE
-from .memory import RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_weights, peak_rss
+from .memory import RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_weights, peak_rss, release
 from .transfer import ORIGINS, yaml_or_given
 
 # %% ../nbs/10_training.ipynb #c6f4ae33
@@ -589,7 +589,7 @@ def prepare(
         return 'fp32'
     if recipe=='lean':
         if precision=='fp16': raise ValueError('recipe=lean keeps weights in bf16, which fp16 products would overflow: choose precision auto, bf16 or fp32')
-        checkpoint_layers(model); lean_weights(model)
+        checkpoint_layers(model); lean_weights(model); release()                  # the fp32 matrices are gone
         if torch.device(device).type=='mps' and precision=='auto': return 'bf16'
     return precision
 
