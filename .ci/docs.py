@@ -71,12 +71,13 @@ class Site:
 
     def sidebar(self, here, up=''):
         res, part = [f'<div class="top"><a class="home" href="{up}index.html">{html.escape(self.title)}</a><button id="theme"></button></div>',
-                     '<input id="search" type="search" placeholder="Search ( / )" aria-label="Search" autocomplete="off"><ul id="found" aria-live="polite"></ul>', '<ul>'], ''
+                     '<input id="search" type="search" placeholder="Search ( / )" aria-label="Search" autocomplete="off"><ul id="found" aria-live="polite"></ul>',
+                     '<details id="pages" open><summary>Pages</summary>', '<ul>'], ''
         for p in self.pages:
             if p['part'] != part: res += ['</ul>', f"<div class=\"part\">{html.escape(p['part'])}</div>", '<ul>']
             part, now = p['part'], ' aria-current="page"' if p['page'] == here else ''
             res.append(f"<li><a href=\"{up}{p['page']}\"{now}>{html.escape(p['text'])}</a></li>")
-        return '\n'.join([*res, '</ul>'])
+        return '\n'.join([*res, '</ul></details>'])
 
 def page_md(p):
     "One processed notebook as pandoc markdown; its images go beside the page."

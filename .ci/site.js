@@ -43,7 +43,8 @@
     document.addEventListener('keydown', e => { if (e.key === '/' && !/input|textarea/i.test(document.activeElement.tagName)) { e.preventDefault(); box.focus() } })
     const query = new URLSearchParams(location.search).get('q')
     if (query) { box.value = query; show() }
+    if (matchMedia('(max-width: 48rem)').matches) document.getElementById('pages').open = false
     const now = document.querySelector('nav.side [aria-current]'), pane = now?.closest('nav > div')
-    if (now && pane) pane.scrollTop = now.offsetTop - pane.clientHeight / 3
+    if (now && now.offsetTop > pane.clientHeight) pane.scrollTop = now.offsetTop - pane.clientHeight / 2
   })
 })()
