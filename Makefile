@@ -31,6 +31,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 docs: $(READY)  ## build the site into _docs (with Quarto if you have it, else with pandoc)
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python .ci/docs.py
+	@$(BIN)/python .ci/shots.py
 
 clean:  ## remove what was built (not .venv, not runs/)
 	@rm -rf build dist _docs _proc .pytest_cache nbs/nbdev.yml

@@ -1,6 +1,7 @@
-"""The site in _docs: by nbdev_docs when there is a `quarto` program, else the same processed notebooks through pandoc.
+"""The site in _docs: by Quarto when there is a `quarto` program, else the same processed notebooks through pandoc.
 
-Nothing is ever downloaded. nbdev's commands fetch and install Quarto when it is missing, so they are not called then."""
+Nothing is ever downloaded: nbdev's own commands, which fetch Quarto when it is missing, are not called.
+Afterwards every internal link, anchor and image is checked; a broken one fails the build."""
 import html, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,9 +21,25 @@ def walk(items, part=''):
         else: yield part, o['href'], o.get('text', '')
 
 def front(nb):
-    "The front matter nbdev made from title and quote: title, description, output-file."
+    "The front matter nbdev made from title and quote: title, description, output-file, lang."
     first = nb['cells'][0]
     return yaml.safe_load(joined(first['source']).strip().strip('-')) if first['cell_type'] == 'raw' else {}
+
+def processed():
+    "Process the notebooks into _proc; put beside them the pages made from CHANGELOG.md and CONTRIBUTING.md, images and fonts."
+    from nbdev.config import get_config
+    from nbdev.serve import proc_nbs
+    cfg, cache = get_config(), proc_nbs('nbs', n_workers=0, force=True)
+    def to_site(m):
+        "Links of a file at top level: notebooks are pages, the rest is in the repository."
+        if re.match(r'\w+:|#', m[1]): return m[0]
+        return f'](' + (m[1][4:] if m[1].startswith('nbs/') else f"{cfg['git_url']}/blob/{cfg['branch']}/{m[1]}") + ')'
+    for name in ('CHANGELOG', 'CONTRIBUTING'):
+        title, body = (ROOT/f'{name}.md').read_text(encoding='utf8').split('\n', 1)
+        body = re.sub(r'\]\(([^)]+)\)', to_site, body)
+        (cache/f'{name.lower()}.md').write_text(f'---\ntitle: {title[2:]}\n---\n{body}', encoding='utf8')
+    for folder in ('images', 'fonts'): shutil.copytree(ROOT/'nbs'/folder, cache/folder, dirs_exist_ok=True)   # nbdev takes no folders
+    return cache
 
 class Site:
     "The pages, and where links between them lead."
@@ -35,10 +52,11 @@ class Site:
         quarto = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf8'))
         for part, name, text in walk(quarto['website']['sidebar']['contents']):
             if not (cache/name).exists(): self.missing.append(name); continue
-            nb = json.loads((cache/name).read_text(encoding='utf8'))
-            fm = front(nb)
-            page = fm.get('output-file') or re.sub(r'^\d+\w*?_', '', name).replace('.ipynb', '.html')
-            self.pages.append(dict(part=part, name=name, nb=nb, page=page, title=fm.get('title') or name,
+            src = (cache/name).read_text(encoding='utf8')
+            if name.endswith('.md'): _, fm, md = src.split('---\n', 2); fm, nb = yaml.safe_load(fm), None
+            else: nb = json.loads(src); fm, md = front(nb), None
+            page = fm.get('output-file') or re.sub(r'^\d+\w*?_|\.\w+$', '', name) + '.html'
+            self.pages.append(dict(part=part, name=name, nb=nb, md=md, page=page, title=fm.get('title') or name, lang=fm.get('lang', 'en'),
                                    lead=fm.get('description', ''), text=text or fm.get('title') or name))
         self.html_of = {p['name']: p['page'] for p in self.pages}
 
@@ -52,15 +70,18 @@ class Site:
         return up + self.html_of[path] + mark + anchor if path in self.html_of else url
 
     def sidebar(self, here, up=''):
-        res, part = [f'<a class="home" href="{up}index.html">{html.escape(self.title)}</a>', '<ul>'], ''
+        res, part = [f'<div class="top"><a class="home" href="{up}index.html">{html.escape(self.title)}</a><button id="theme"></button></div>',
+                     '<input id="search" type="search" placeholder="Search ( / )" aria-label="Search" autocomplete="off"><ul id="found" aria-live="polite"></ul>',
+                     '<details id="pages" open><summary>Pages</summary>', '<ul>'], ''
         for p in self.pages:
             if p['part'] != part: res += ['</ul>', f"<div class=\"part\">{html.escape(p['part'])}</div>", '<ul>']
             part, now = p['part'], ' aria-current="page"' if p['page'] == here else ''
             res.append(f"<li><a href=\"{up}{p['page']}\"{now}>{html.escape(p['text'])}</a></li>")
-        return '\n'.join([*res, '</ul>'])
+        return '\n'.join([*res, '</ul></details>'])
 
 def page_md(p):
     "One processed notebook as pandoc markdown; its images go beside the page."
+    if p['md'] is not None: return p['md']
     folder, n = OUT/f"{Path(p['page']).stem}_files", 0
     def save(raw, ext):
         nonlocal n
@@ -79,12 +100,12 @@ def page_md(p):
         elif outs: res.append('::: {.output}\n' + '\n\n'.join(outs) + '\n:::')
     return '\n\n'.join(r for r in res if r)
 
-def pandoc(md, dest, title, lead, sidebar, turn, site, up=''):
+def pandoc(md, dest, title, lead, sidebar, turn, site, up='', lang='en'):
     import pypandoc
     tpl = (CI/'docs.html').read_text(encoding='utf8')
     for key, val in (('SIDEBAR', sidebar), ('TURN', turn)): tpl = tpl.replace(key, val.replace('$', '$$'))
     (OUT/'.template.html').write_text(tpl, encoding='utf8')
-    meta = dict(title=title, lead=lead, up=up, pagetitle=title if title == site.title else f'{title} - {site.title}')
+    meta = dict(title=title, lead=lead, up=up, lang=lang, home=site.home, pagetitle=title if title == site.title else f'{title} - {site.title}')
     md = '---\n' + json.dumps(meta, ensure_ascii=False) + '\n---\n\n' + md
     args = ['--standalone', f"--template={OUT/'.template.html'}", '--toc', '--toc-depth=3', '--mathml', '--wrap=none']
     page = pypandoc.convert_text(md, 'html5', format='markdown', extra_args=args)
@@ -102,6 +123,21 @@ def turn(pages, i):
 
 def ids_of(text): return set(re.findall(r'\bid="([^"]+)"', text))
 
+def plain(page): return re.sub(r'\s+', ' ', html.unescape(re.sub(r'<[^>]+>', ' ', page))).strip()
+
+def search_index(site):
+    "search.js: [address, page, heading, text] of every section; of code only the names it defines."
+    res = []
+    for p in site.pages:
+        body = (OUT/p['page']).read_text(encoding='utf8').split('</h1>', 1)[1].split('</main>', 1)[0]
+        head, parts = ('', ''), re.split(r'<h[2-4][^>]*?\bid="([^"]+)"[^>]*>(.*?)</h[2-4]>', body, flags=re.S)
+        for i in range(0, len(parts), 3):
+            if i: head = parts[i-2:i]
+            names = ' '.join(dict.fromkeys(re.findall(r'\b(?:def|class) (\w+)', plain(parts[i]))))
+            text = plain(re.sub(r'<pre.*?</pre>|<math.*?</math>|<p class="turn">.*', ' ', parts[i], flags=re.S))[:1500]
+            if text or names: res.append([p['page'] + ('#' + head[0] if head[0] else ''), p['title'], plain(head[1]), f'{text} {names}'.strip()])
+    (OUT/'search.js').write_text('window.searchIndex = ' + json.dumps(res, ensure_ascii=False, separators=(',', ':')), encoding='utf8')
+
 def mend_methods():
     "nbdev links to `#class.method` even where only the class has a heading: link to the class then."
     ids = {f.name: ids_of(f.read_text(encoding='utf8')) for f in OUT.glob('*.html')}
@@ -112,29 +148,49 @@ def mend_methods():
     for f in OUT.glob('*.html'):
         f.write_text(re.sub(r'"([\w-]+\.html)#(\w+\.\w+)"', mend, f.read_text(encoding='utf8')), encoding='utf8')
 
-def broken():
-    "Links inside the site that lead nowhere."
-    pages = {f.relative_to(OUT).as_posix(): f.read_text(encoding='utf8') for f in OUT.rglob('*.html')}
+LINK = re.compile(r'<(\w+)\b[^>]*?\b(?:href|src)="([^"]*)"')
+
+def links(text):
+    "(tag, address) of everything a page points to or loads; code blocks hold no links but line numbers."
+    return sorted(set(LINK.findall(text)))
+
+def broken(out, offline=False):
+    "What is wrong in the built site `out`: links that lead nowhere, directives left over, and with `offline` whatever another host would have to send."
+    pages = {f.relative_to(out).as_posix(): f.read_text(encoding='utf8') for f in out.rglob('*.html')}
     ids = {name: ids_of(text) for name, text in pages.items()}
     for name, text in pages.items():
-        for url in sorted(set(re.findall(r'(?:href|src)="([^"]+)"', text))):
-            if re.match(r'\w+:|//', url): continue
+        for tag, url in links(text):
+            if re.match(r'\w+:|//', url):
+                if offline and tag in ('script', 'link', 'img', 'iframe', 'source') and not url.startswith('data:'): yield f'{name}: {tag} {url} is on another host'
+                continue
             path, _, anchor = html.unescape(url).partition('#')
+            path = path.partition('?')[0]
             at = os.path.normpath(os.path.join(os.path.dirname(name), unquote(path))) if path else name
-            if not (OUT/at).exists(): yield f'{name}: {url} does not exist'
+            if not (out/at).exists(): yield f'{name}: {url} does not exist'
             elif anchor and at in ids and unquote(anchor) not in ids[at]: yield f'{name}: {url} has no such place'
+        prose = re.sub(r'<(pre|code|script|style|math)\b.*?</\1>', '', text, flags=re.S)
+        for raw in re.findall(r'#\|\s*\w+|:::+\s*\{|\{\{<', prose): yield f'{name}: {raw!r} is left over'
+
+def report():
+    "Print what is broken; 1 if anything is."
+    bad = list(broken(OUT, offline=not shutil.which('quarto')))
+    pages = list(OUT.rglob('*.html'))
+    n = sum(len([u for _, u in links(f.read_text(encoding='utf8')) if not re.match(r'\w+:|//', u)]) for f in pages)
+    for b in bad: print(f'  broken: {b}')
+    print(f'  {n} internal links, anchors and images on {len(pages)} pages checked, {len(bad)} broken')
+    return 1 if bad else 0
 
 def with_pandoc():
-    from nbdev.serve import proc_nbs
     os.chdir(ROOT)
-    site = Site(proc_nbs('nbs', n_workers=0, force=True))
+    site = Site(processed())
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     css = [f.read_text(encoding='utf8') for f in (ROOT/'nbs'/'styles.css', CI/'docs.css')]
     (OUT/'styles.css').write_text('\n'.join(css), encoding='utf8')
-    if (ROOT/'nbs'/'images').exists(): shutil.copytree(ROOT/'nbs'/'images', OUT/'images')
+    shutil.copy2(CI/'site.js', OUT)
+    for folder in ('images', 'fonts'): shutil.copytree(ROOT/'nbs'/folder, OUT/folder)
     for i, p in enumerate(site.pages):
-        pandoc(page_md(p), OUT/p['page'], p['title'], p['lead'], site.sidebar(p['page']), turn(site.pages, i), site)
+        pandoc(page_md(p), OUT/p['page'], p['title'], p['lead'], site.sidebar(p['page']), turn(site.pages, i), site, lang=p['lang'])
         print(f"  {p['name']} -> {p['page']}")
     for f in sorted((ROOT/'hnet_amharic').glob('[a-z]*.py')):
         md = '```{.python .numberSource .lineAnchors}\n' + f.read_text(encoding='utf8') + '\n```'
@@ -142,16 +198,21 @@ def with_pandoc():
     (OUT/'.template.html').unlink()
     for name in site.missing: print(f'  {name} is in the sidebar but not there yet: left out')
     mend_methods()
-    bad = list(broken())
-    for b in bad: print(f'  broken link in {b}')
+    search_index(site)
     print(f'Built with pandoc (no quarto on the PATH): {len(site.pages)} pages, open {OUT.name}/index.html')
-    return 1 if bad else 0
+    return report()
 
 def with_quarto():
-    # README.md is ours (.ci/readme.py): nbdev_docs leaves it alone when it is newer than the notebook
-    subprocess.run([sys.executable, CI/'readme.py'], check=True)
-    rc = subprocess.run([Path(sys.executable).parent/'nbdev_docs'], cwd=ROOT).returncode
-    if rc == 0: print(f'Built with Quarto: {OUT.name}, open {OUT.name}/index.html')
-    return rc
+    "What nbdev_docs does, less its rewriting of README.md, which is ours."
+    from nbdev.quarto import refresh_quarto_yml
+    os.chdir(ROOT)
+    refresh_quarto_yml()
+    cache = processed()
+    rc = subprocess.run(['quarto', 'render', '--no-cache'], cwd=cache).returncode
+    if rc: return rc
+    shutil.rmtree(OUT, ignore_errors=True)
+    shutil.move(cache/OUT.name, OUT)
+    print(f'Built with Quarto: {OUT.name}, open {OUT.name}/index.html')
+    return report()
 
 if __name__ == '__main__': sys.exit(with_quarto() if shutil.which('quarto') else with_pandoc())

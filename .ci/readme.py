@@ -55,8 +55,10 @@ def cells_md(nb, save, html=False, hidden=HIDDEN):
         yield fence(code, 'python') if show else '', [o for o in outs if o], d
 
 def relink(md):
-    "Links that work inside nbs/ made to work one folder up."
-    return re.sub(r'(\]\(|\bsrc="|\bhref=")(?!\w+:|#|/)', r'\1nbs/', md)
+    "Links that work inside nbs/ made to work one folder up; code blocks are left alone."
+    parts = re.split(r'(^```.*?^```$)', md, flags=re.M|re.S)
+    parts[::2] = [re.sub(r'(\]\(|\bsrc="|\bhref=")(?!\w+:|#|/)', r'\1nbs/', t) for t in parts[::2]]
+    return ''.join(parts)
 
 def readme(root=ROOT):
     "README text and {path: bytes} of the images its cells drew."
@@ -68,9 +70,8 @@ def readme(root=ROOT):
     nb = json.loads((root/'nbs'/'index.ipynb').read_text(encoding='utf8'))
     parts = []
     for i, (src, outs, _) in enumerate(cells_md(nb, save)):
-        prose = not src.startswith('```')
         src = '\n'.join(l for l in src.splitlines() if not l.startswith(':::')).strip()
-        parts += [relink(src) if prose else src, *outs]
+        parts += [t if t.startswith(('```', '![](nbs/')) else relink(t) for t in (src, *outs)]
         if i == 0: parts.append(NOTE)
     return '\n\n'.join(p for p in parts if p) + '\n', images
 
