@@ -71,6 +71,9 @@ def read_config(
     d,recipe = _specified(d, recipe)
     for k in recipe:
         if k not in _RECIPE: raise ValueError(f'{path}: training: unknown option {k!r}; there are {", ".join(sorted(_RECIPE))}')
+        if isinstance(_RECIPE[k], float):                                # YAML reads 2e-5, without a point, as text
+            try: recipe[k] = float(recipe[k])
+            except (TypeError, ValueError): raise ValueError(f'{path}: {k}: {recipe[k]!r} is not a number') from None
     return HNetConfig.from_dict(d, str(path)),{**_RECIPE, **recipe}
 
 _RECIPE = dict(batch_size=4, length=256, lr=3e-3, lr_mults={}, weight_decay=.1, opt='adamw', accumulate=1, epochs=10, steps_per_epoch=500, warmup=.02, decay=.4, weights={},
@@ -81,7 +84,7 @@ def _specified(d:dict, recipe:dict):
     d,recipe = dict(d),dict(recipe)
     def move(name, to, f=lambda v: v):
         if name in d: recipe.setdefault(to, f(d.pop(name)))
-    move('batch_size', 'batch_size'); move('base_lr', 'lr'); move('gradient_accumulation_steps', 'accumulate')
+    move('batch_size', 'batch_size'); move('base_lr', 'lr', float); move('gradient_accumulation_steps', 'accumulate')
     move('use_mixed_precision', 'recipe', lambda v: 'amp' if v else 'fp32')
     if 'use_gradient_checkpointing' in d: d['checkpointing'] = d.pop('use_gradient_checkpointing')
     on,epochs = d.pop('progressive_unfreezing', False),d.pop('freeze_epochs', 5)     # epochs before the backbone moves
