@@ -4,21 +4,28 @@
 
 # %% auto #0
 __all__ = ['SOLID', 'BROKEN', 'SPELLED', 'APART', 'GAP', 'RAW', 'FOUND', 'fold', 'transliterations', 'Tag', 'Net',
-           'parse_pattern', 'State', 'Entry', 'read_policy', 'Finding', 'CulturalGuard', 'GuardState']
+           'parse_pattern', 'State', 'Entry', 'read_policy', 'Finding', 'CulturalGuard', 'default_guard', 'GuardState',
+           'chunk_features', 'SafetyClassifier', 'read_labelled', 'Sampled', 'safe_generate']
 
 # %% ../nbs/12_safety.ipynb #f9c245f7
-import difflib, json, os, unicodedata, warnings
+import csv, difflib, hashlib, json, os, unicodedata, warnings
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from operator import getitem
 from pathlib import Path
 from typing import NamedTuple
-import numpy as np, torch, yaml
+import numpy as np, scipy.sparse, torch, yaml
 from torch import Tensor
 from fastcore.basics import patch
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import StratifiedKFold
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from .text import BOS, EOS, PAD, encode, normalize
+from .text import EOS, PAD, encode, normalize
 from .model import AmharicHNet, PACKAGE
+from .generation import load_default
 
 # %% ../nbs/12_safety.ipynb #bf12cd41
 _SPACE, _MARK, _STOP, _NOTHING, _OTHER, _END = ' ', '·', '።', '\u200b', '一', 'end'
@@ -599,6 +606,11 @@ class CulturalGuard:
 @lru_cache
 def _shipped_innocent(): return tuple(read_policy()[0]['innocent'])
 
+@lru_cache
+def default_guard() -> CulturalGuard:
+    "The guard of the shipped policy, built once."
+    return CulturalGuard()
+
 # %% ../nbs/12_safety.ipynb #1d3d84c7
 @patch
 def check(self:CulturalGuard,
@@ -681,3 +693,225 @@ def start(self:CulturalGuard,
         threads[n,m,t] = 0
     g.state = net.state(net.close(threads))
     return g
+
+# %% ../nbs/12_safety.ipynb #5271746f
+@torch.no_grad()
+def chunk_features(
+    model:AmharicHNet,
+    texts:list,           # str
+    max_bytes:int=1024,   # longer texts are cut
+    batch_bytes:int=4096, # bytes, padding included, that are read at once
+) -> np.ndarray:          # (texts, 4 * width) fp32
+    "Mean and maximum over the chunks of each text: of the chunks as they enter the backbone and of its last layer."
+    device,train = next(model.parameters()).device,model.training
+    ids = [torch.from_numpy(encode(t, bos=True, eos=True)[:max_bytes]).long() for t in texts]
+    order,out = sorted(range(len(ids)), key=lambda i: len(ids[i])),[None]*len(ids)
+    model.eval()
+    while order:
+        L = len(ids[order[-1]]); rows = order[-max(1, batch_bytes//L):]; del order[-len(rows):]
+        n = torch.tensor([len(ids[i]) for i in rows], device=device)
+        x = torch.nn.utils.rnn.pad_sequence([ids[i] for i in rows], True, PAD).to(device)
+        h,feats,completes = model.embedding(x)
+        h = model.encoder(h, None, n)
+        b = model.chunker(h, feats, completes, None, n)
+        c,_,m = model.chunk_layer(h, b.mask, model.slots(b.mask), None, n)
+        last = []
+        hook = model.backbone.norm.register_forward_hook(lambda _, args, y: last.append(y))
+        try: model.backbone(c, None, m)
+        finally: hook.remove()
+        there = (torch.arange(c.shape[1], device=device)<m[:,None])[...,None]   # (B, M, 1)
+        pooled = [f for z in (c.float(), last[0].float()) for f in ((z*there).sum(1)/m.clamp_min(1)[:,None],
+                  z.masked_fill(~there, -1e4).amax(1).clamp_min(-100))]
+        for i,f in zip(rows, torch.cat(pooled, 1).cpu().numpy()): out[i] = f
+    model.train(train)
+    return np.stack(out)
+
+# %% ../nbs/12_safety.ipynb #9c67c304
+_HARMFUL = set('harmful hate hateful offensive abusive toxic negative yes true 1'.split())
+
+class _Linear:
+    "Logistic regression as two arrays."
+    def __init__(self, weight, bias): self.weight,self.bias = weight,bias
+    @classmethod
+    def fit(cls, X, y, C):
+        "Classes weigh the same however many texts they have."
+        m = LogisticRegression(C=C, max_iter=300, class_weight='balanced').fit(X, y)
+        w,b = m.coef_,m.intercept_
+        if len(w)==1: w,b = np.concatenate([-w, w])/2,np.concatenate([-b, b])/2 # two classes as two rows
+        return cls(w.astype('f4'), b.astype('f4'))
+    def logits(self, X): return np.asarray(X@self.weight.T)+self.bias   # (n, classes)
+
+def _log_softmax(z):
+    z = z-z.max(1, keepdims=True)
+    return z-np.log(np.exp(z).sum(1, keepdims=True))
+
+class SafetyClassifier:
+    "Scores texts; learned from labelled ones."
+    def __init__(self,
+        model=None,            # AmharicHNet whose chunk states are features; None means the shipped one
+        harmful=None,          # labels that count as harmful; None: those with a usual name, such as hate
+        grams:tuple=(1, 5),    # lengths of the character n-grams
+        n_hash:int=1<<18,      # columns they are hashed into
+        C:tuple=((.0003, .003, .03), (.1, .5, 3.))): # inverse regularisations to try, of chunk states and of n-grams
+        self.model,self.harmful = model if model is not None else load_default(),harmful
+        self.grams,self.n_hash,self.C,self.labels = tuple(grams),n_hash,C,None
+        self.hash = HashingVectorizer(analyzer='char_wb', ngram_range=self.grams, n_features=n_hash, norm=None, alternate_sign=False)
+
+    def counts(self, texts):
+        "Logarithmic counts of the n-grams, homophones folded, sparse (n, n_hash)."
+        X = self.hash.transform([normalize(t, fold_homophones=True) for t in texts])
+        X.data = 1+np.log(X.data)
+        return X
+
+    def views(self, states, counts):
+        "Chunk states standardised; n-grams weighted by rarity, each row of norm 1."
+        X = counts.multiply(self.idf[None]).tocsr()
+        norm = np.sqrt(np.asarray(X.multiply(X).sum(1)))[:,0]
+        return (states-self.center)/self.spread,scipy.sparse.diags(1/np.maximum(norm, 1e-9))@X
+
+    def joined(self, parts, views):
+        "Log-probabilities of both views side by side."
+        return np.concatenate([_log_softmax(m.logits(X)) for m,X in zip(parts, views)], 1)
+
+    def fit(self,
+        texts:list,  # str
+        labels:list, # one each, str or int
+        seed:int=0): # of the folds
+        "Learn. Raises ValueError where labels and texts do not fit, or a label has fewer than three texts."
+        texts,labels = list(texts),[str(l) for l in labels]
+        self.labels = sorted(set(labels))
+        self._check(texts, labels)
+        y = np.array([self.labels.index(l) for l in labels])
+        states,counts = chunk_features(self.model, texts),self.counts(texts)
+        self.center,self.spread = states.mean(0),states.std(0)+1e-6
+        self.idf = (np.log((1+len(texts))/(1+counts.getnnz(0)))+1).astype('f4')
+        views = self.views(states, counts)
+        folds = list(StratifiedKFold(3, shuffle=True, random_state=seed).split(texts, y))
+        tried = [[(C, self.unseen(X, y, C, folds)) for C in Cs] for X,Cs in zip(views, self.C)]
+        self.chosen,unseen = zip(*(max(t, key=lambda c: f1_score(y, c[1].argmax(1), average='macro')) for t in tried))
+        unseen = np.concatenate(unseen, 1)
+        self.blend,self.parts = _Linear.fit(unseen, y, 1.),[_Linear.fit(X, y, C) for X,C in zip(views, self.chosen)]
+        p,bad = self.harm(np.exp(_log_softmax(self.blend.logits(unseen)))),np.isin(y, self.harmful_ids)
+        order = np.argsort(-p, kind='stable'); right = np.cumsum(bad[order])
+        self.threshold = float(p[order][np.argmax(2*right/(np.arange(len(p))+1+bad.sum()))])
+        return self
+
+    def unseen(self, X, y, C, folds) -> np.ndarray: # (n, labels)
+        "Log-probabilities of each text by a regression that has not seen it."
+        out = np.zeros((len(y), len(self.labels)), 'f4')
+        for a,b in folds: out[b] = _log_softmax(_Linear.fit(X[a], y[a], C).logits(X[b]))
+        return out
+
+    def _check(self, texts, labels):
+        if len(texts)!=len(labels): raise ValueError(f'{len(texts)} texts and {len(labels)} labels')
+        if len(self.labels)<2: raise ValueError(f'labels: {self.labels or "none"}; there must be two or more')
+        for l in self.labels:
+            if labels.count(l)<3: raise ValueError(f'label {l!r} has {labels.count(l)} texts; at least 3 are needed')
+        for t in texts:
+            if not isinstance(t, str): raise TypeError(f'texts are str, found {type(t).__name__}: {t!r}')
+        given = [self.harmful] if isinstance(self.harmful, str) else self.harmful
+        self.harmful = [str(l) for l in given] if given else [l for l in self.labels if l.lower() in _HARMFUL]
+        if not self.harmful or not set(self.harmful)<set(self.labels):
+            raise ValueError(f'which labels are harmful? There are {", ".join(self.labels)}; harmful={self.harmful}: name some of them, not all')
+
+    @property
+    def harmful_ids(self): return [self.labels.index(l) for l in self.harmful]
+
+    def harm(self, probs): return probs[:,self.harmful_ids].sum(1)
+
+    def probs(self, texts:list) -> np.ndarray: # (texts, labels)
+        "Probability of each label."
+        if self.labels is None: raise ValueError('this classifier has learned nothing yet: call fit, or load one')
+        views = self.views(chunk_features(self.model, texts), self.counts(texts))
+        return np.exp(_log_softmax(self.blend.logits(self.joined(self.parts, views))))
+
+    def score(self, text:str) -> float:
+        "Probability that a text is harmful; from `threshold` on it counts as harmful."
+        return float(self.harm(self.probs([text]))[0])
+
+# %% ../nbs/12_safety.ipynb #1c2afe9a
+def _print_of(model) -> str:
+    "A short name of a model's weights."
+    return hashlib.sha256(b''.join(model.state_dict()[k].float().cpu().numpy().tobytes() for k in ('head.weight', 'backbone.widen.weight'))).hexdigest()[:16]
+
+@patch
+def save(self:SafetyClassifier, folder):
+    "Write classifier.safetensors and classifier.json."
+    if self.labels is None: raise ValueError('this classifier has learned nothing yet: call fit first')
+    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
+    arrays = dict(center=self.center, spread=self.spread, idf=self.idf)
+    for name,m in zip(('states', 'grams', 'blend'), (*self.parts, self.blend)): arrays |= {f'{name}.weight': m.weight, f'{name}.bias': m.bias}
+    meta = dict(labels=self.labels, harmful=self.harmful, threshold=self.threshold, grams=self.grams, n_hash=self.n_hash,
+                C=self.C, model=_print_of(self.model))
+    for name,write in (('classifier.safetensors', lambda p: save_file({k: np.ascontiguousarray(v) for k,v in arrays.items()}, p)),
+                       ('classifier.json', lambda p: p.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding='utf8'))):
+        tmp = folder/f'.{name}.tmp'
+        write(tmp); os.replace(tmp, folder/name)
+
+@patch(cls_method=True)
+def load(cls:SafetyClassifier,
+    folder,      # as written by `save`
+    model=None): # the model it was trained with; None means the shipped one
+    "The classifier of a folder. Raises FileNotFoundError, or ValueError for a damaged one or another model."
+    folder = Path(folder)
+    if not (folder/'classifier.json').is_file(): raise FileNotFoundError(f'{folder} has no classifier.json: train one with hnet_safety --train')
+    try:
+        meta,t = json.loads((folder/'classifier.json').read_text(encoding='utf8')),load_file(folder/'classifier.safetensors')
+        c = cls(model, meta['harmful'], meta['grams'], meta['n_hash'], meta['C'])
+        c.labels,c.threshold = meta['labels'],meta['threshold']
+        c.center,c.spread,c.idf = t['center'],t['spread'],t['idf']
+        *c.parts,c.blend = [_Linear(t[f'{n}.weight'], t[f'{n}.bias']) for n in ('states', 'grams', 'blend')]
+        made_with = meta['model']
+    except (KeyError, OSError, json.JSONDecodeError, SafetensorError) as e: raise ValueError(f'{folder} is no classifier, or damaged: {e!r}') from None
+    if made_with!=_print_of(c.model): raise ValueError(f'{folder} was trained on the states of another model ({made_with}): give that one')
+    return c
+
+# %% ../nbs/12_safety.ipynb #12584453
+def read_labelled(
+    path,           # .csv or .tsv file with a header
+    text:str='',    # column of the texts; empty: text, tweet or sentence
+    label:str='',   # column of the labels; empty: label or class
+) -> tuple:         # texts, labels
+    "Read labelled texts. Raises FileNotFoundError, or ValueError with the row and what is wrong there."
+    path = Path(path)
+    if not path.is_file(): raise FileNotFoundError(f'no file {path}')
+    tabs = path.suffix.lower()=='.tsv'
+    try:
+        with path.open(encoding='utf-8-sig', newline='') as f:
+            table = list(csv.reader(f, delimiter='\t', quoting=csv.QUOTE_NONE) if tabs else csv.reader(f))
+    except UnicodeDecodeError as e: raise ValueError(f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8') from None
+    head = [h.strip() for h in table[0]] if table else []
+    at = []
+    for name,usual in ((text, 'text tweet sentence'), (label, 'label class')):
+        names = [name] if name else usual.split()
+        if not any(n in head for n in names): raise ValueError(f'{path}: no column {" or ".join(names)}; there are {", ".join(head) or "none"}')
+        at.append(head.index(next(n for n in names if n in head)))
+    for i,row in enumerate(table[1:], 2):
+        if row and len(row)<=max(at): raise ValueError(f'{path}, row {i}: {len(row)} columns, expected {len(head)}')
+        if row and not (row[at[0]].strip() and row[at[1]].strip()): raise ValueError(f'{path}, row {i}: an empty text or label')
+    rows = [r for r in table[1:] if r]
+    if not rows: raise ValueError(f'{path} has a header and no rows')
+    return [r[at[0]] for r in rows],[r[at[1]].strip() for r in rows]
+
+# %% ../nbs/12_safety.ipynb #b26aea7e
+class Sampled(NamedTuple):
+    "A text that passed, or None; how many were made; why the others were vetoed."
+    text:str
+    tries:int
+    vetoed:list
+
+def safe_generate(
+    make,              # callable: number of the attempt, from 0, to a text
+    guard=None,        # CulturalGuard; None checks nothing
+    classifier=None,   # SafetyClassifier that has learned; None checks nothing
+    tries:int=5,       # texts to make at most
+) -> Sampled:
+    "Make texts until one passes. Raises ValueError for tries below 1."
+    if tries<1: raise ValueError(f'tries={tries}: at least 1')
+    vetoed = []
+    for i in range(tries):
+        text = make(i)
+        if guard is not None and (found := guard.check(text)): vetoed.append(f'{found[0].category}: {found[0].reason_en}')
+        elif classifier is not None and (p := classifier.score(text))>=classifier.threshold: vetoed.append(f'classifier: {p:.2f}')
+        else: return Sampled(text, i+1, vetoed)
+    return Sampled(None, tries, vetoed)
