@@ -769,9 +769,7 @@ class SafetyClassifier:
         norm = np.sqrt(np.asarray(X.multiply(X).sum(1)))[:,0]
         return (states-self.center)/self.spread,scipy.sparse.diags(1/np.maximum(norm, 1e-9))@X
 
-    def joined(self, parts, views):
-        "Log-probabilities of both views side by side."
-        return np.concatenate([_log_softmax(m.logits(X)) for m,X in zip(parts, views)], 1)
+    def mixed(self, states, grams): return self.share*states+(1-self.share)*grams
 
     def fit(self,
         texts:list,  # str
@@ -789,11 +787,15 @@ class SafetyClassifier:
         folds = list(StratifiedKFold(3, shuffle=True, random_state=seed).split(texts, y))
         tried = [[(C, self.unseen(X, y, C, folds)) for C in Cs] for X,Cs in zip(views, self.C)]
         self.chosen,unseen = zip(*(max(t, key=lambda c: f1_score(y, c[1].argmax(1), average='macro')) for t in tried))
-        unseen = np.concatenate(unseen, 1)
-        self.blend,self.parts = _Linear.fit(unseen, y, 1.),[_Linear.fit(X, y, C) for X,C in zip(views, self.chosen)]
-        p,bad = self.harm(np.exp(_log_softmax(self.blend.logits(unseen)))),np.isin(y, self.harmful_ids)
-        order = np.argsort(-p, kind='stable'); right = np.cumsum(bad[order])
-        self.threshold = float(p[order][np.argmax(2*right/(np.arange(len(p))+1+bad.sum()))])
+        self.parts = [_Linear.fit(X, y, C) for X,C in zip(views, self.chosen)]
+        def right(share): self.share = share; return f1_score(y, self.mixed(*unseen).argmax(1), average='macro')
+        self.share = max(np.linspace(0, 1, 21).tolist(), key=right)
+        z = self.mixed(*unseen)
+        def likelihood(t): return _log_softmax(z/t)[np.arange(len(y)),y].mean()
+        self.temperature = max(np.geomspace(.2, 5, 41).tolist(), key=likelihood)
+        p,bad = self.harm(np.exp(_log_softmax(z/self.temperature))),np.isin(y, self.harmful_ids)
+        order = np.argsort(-p, kind='stable'); hits = np.cumsum(bad[order])
+        self.threshold = float(p[order][np.argmax(2*hits/(np.arange(len(p))+1+bad.sum()))])
         return self
 
     def unseen(self, X, y, C, folds) -> np.ndarray: # (n, labels)
@@ -823,7 +825,7 @@ class SafetyClassifier:
         "Probability of each label."
         if self.labels is None: raise ValueError('this classifier has learned nothing yet: call fit, or load one')
         views = self.views(chunk_features(self.model, texts), self.counts(texts))
-        return np.exp(_log_softmax(self.blend.logits(self.joined(self.parts, views))))
+        return np.exp(_log_softmax(self.mixed(*(_log_softmax(m.logits(X)) for m,X in zip(self.parts, views)))/self.temperature))
 
     def score(self, text:str) -> float:
         "Probability that a text is harmful; from `threshold` on it counts as harmful."
@@ -840,8 +842,8 @@ def save(self:SafetyClassifier, folder):
     if self.labels is None: raise ValueError('this classifier has learned nothing yet: call fit first')
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
     arrays = dict(center=self.center, spread=self.spread, idf=self.idf)
-    for name,m in zip(('states', 'grams', 'blend'), (*self.parts, self.blend)): arrays |= {f'{name}.weight': m.weight, f'{name}.bias': m.bias}
-    meta = dict(labels=self.labels, harmful=self.harmful, threshold=self.threshold, grams=self.grams, n_hash=self.n_hash,
+    for name,m in zip(('states', 'grams'), self.parts): arrays |= {f'{name}.weight': m.weight, f'{name}.bias': m.bias}
+    meta = dict(labels=self.labels, harmful=self.harmful, threshold=self.threshold, share=self.share, temperature=self.temperature, grams=self.grams, n_hash=self.n_hash,
                 C=self.C, model=_print_of(self.model))
     for name,write in (('classifier.safetensors', lambda p: save_file({k: np.ascontiguousarray(v) for k,v in arrays.items()}, p)),
                        ('classifier.json', lambda p: p.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding='utf8'))):
@@ -858,9 +860,9 @@ def load(cls:SafetyClassifier,
     try:
         meta,t = json.loads((folder/'classifier.json').read_text(encoding='utf8')),load_file(folder/'classifier.safetensors')
         c = cls(model, meta['harmful'], meta['grams'], meta['n_hash'], meta['C'])
-        c.labels,c.threshold = meta['labels'],meta['threshold']
+        c.labels,c.threshold,c.share,c.temperature = (meta[k] for k in ('labels', 'threshold', 'share', 'temperature'))
         c.center,c.spread,c.idf = t['center'],t['spread'],t['idf']
-        *c.parts,c.blend = [_Linear(t[f'{n}.weight'], t[f'{n}.bias']) for n in ('states', 'grams', 'blend')]
+        c.parts = [_Linear(t[f'{n}.weight'], t[f'{n}.bias']) for n in ('states', 'grams')]
         made_with = meta['model']
     except (KeyError, OSError, json.JSONDecodeError, SafetensorError) as e: raise ValueError(f'{folder} is no classifier, or damaged: {e!r}') from None
     if made_with!=_print_of(c.model): raise ValueError(f'{folder} was trained on the states of another model ({made_with}): give that one')
