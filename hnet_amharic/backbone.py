@@ -37,6 +37,12 @@ class DepthAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False): past = past.float()
         return x+self.out_proj(torch.einsum('bmnh,bmnhd->bmhd', self.weights(x, past), past).flatten(-2))
 
+    def step(self, x:Tensor, past:Tensor) -> Tensor: # (R, d)
+        "The same for one position x (R, d), its n normalised earlier outputs stacked (R, n, d)."
+        q = self.q_proj(self.norm(x)).float().unflatten(-1, (self.n_heads, 1, -1))
+        past = past.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)         # (R, H, n, hd)
+        return x+self.out_proj(F.scaled_dot_product_attention(q, past, past).flatten(1))
+
 # %% ../nbs/04_backbone.ipynb #742ce72b
 def keep_scale(
     B:int,      # sequences
@@ -98,6 +104,15 @@ class HierarchicalBackbone(nn.Module):
         "One cache per layer."
         return [b.init_state(B, None, device, dtype) for b in self.layers]
 
-    def step(self, c:Tensor, state:list, active:Tensor|None=None) -> Tensor: # (B, D_byte) to (B, D_byte)
-        "One more chunk in the rows where `active` is true."
-        return self.through(c[:,None], lambda i, b, x: b.step(x[:,0], state[i], active)[:,None])[:,0]
+    def step(self, c:Tensor, state:list, rows:Tensor|None=None) -> Tensor: # (R, D_byte) to (R, D_byte)
+        "One more chunk in `rows` (R,), or in all."
+        x,new,past = self.widen(c).float(),[],None
+        at = self.layers[0].mixer.turn(state[0], rows) if self.layers else None
+        for i,b in enumerate(self.layers):
+            new.append(x)
+            x = b.step(x, state[i], at)
+            if str(i) not in self.depth: continue
+            new = F.rms_norm(torch.stack(new, 1), x.shape[-1:])
+            past,new = new if past is None else torch.cat([past, new], 1),[]
+            x = self.depth[str(i)].step(x, past)
+        return c+self.narrow(self.norm(x))

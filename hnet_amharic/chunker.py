@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from .layers import Attention, Block, KVState, RMSNorm, rotary, sdpa
+from .layers import Attention, Block, RMSNorm, rotary, sdpa, true_rows
 
 # %% ../nbs/03_chunker.ipynb #61e963f6
 class BoundaryNet(nn.Module):
@@ -32,6 +32,12 @@ class BoundaryNet(nn.Module):
         s,T = self.scale,h.shape[1]
         q,k = F.pad(self.q_proj_layer(h), (0,0,2*s-1,0)),F.pad(self.k_proj_layer(h), (0,0,s-1,0))
         q,k = sum(q[:,i:i+T] for i in range(s)),sum(k[:,i:i+T] for i in range(s))
+        return -2*torch.atanh(F.cosine_similarity(q, k, dim=-1, eps=1e-6)*.999)
+
+    def newest(self, h:Tensor) -> Tensor: # (B, T, D) to (B,)
+        "The logit of the last position alone: the windows are summed first, so each projection reads one vector."
+        s = self.scale
+        q,k = self.q_proj_layer(h[:,-2*s:-s].sum(1)),self.k_proj_layer(h[:,-s:].sum(1))
         return -2*torch.atanh(F.cosine_similarity(q, k, dim=-1, eps=1e-6)*.999)
 
 # %% ../nbs/03_chunker.ipynb #ec5c8b86
@@ -86,9 +92,13 @@ class DynamicSemanticChunker(nn.Module):
         "Combined logit, threshold included, of encodings (B, T, D)."
         with torch.autocast(h.device.type, enabled=False):
             h = h.float()
-            z = (torch.stack([n(h) for n in self.nets], -1)*self.scale_weight.softmax(0)).sum(-1)
-            if self.script is not None: z = z+sum(e(features[...,i+1])[...,0] for i,e in enumerate(self.script))
-            return z-self.tau
+            return self.combine([n(h) for n in self.nets], features)
+
+    def combine(self, z:list, features:Tensor|None) -> Tensor:
+        "The votes of the scales, the script bias and the threshold."
+        z = torch.stack(z, -1)@self.scale_weight.softmax(0)
+        if self.script is not None: z = z+sum(e(features[...,i+1])[...,0] for i,e in enumerate(self.script))
+        return z-self.tau
 
     def allowed(self, completes:Tensor) -> Tensor:
         "Where a boundary may be."
@@ -130,14 +140,16 @@ class DynamicSemanticChunker(nn.Module):
     def step(self, h:Tensor, features:Tensor|None, completes:Tensor, state:ChunkerState) -> Boundaries: # (B, D)
         "One more byte in every row."
         win = torch.cat([state.h, h.float()[:,None]], 1)
-        f = None if features is None else features[:,None].expand(-1, win.shape[1], -1)
-        z,ok,first = self.logit(win, f)[:,-1],self.allowed(completes),state.since<0
+        state.h.copy_(win[:,1:])
+        ok,first = self.allowed(completes),state.since<0
+        with torch.autocast(h.device.type, enabled=False):                  # no character ends here: nothing to ask
+            z = self.combine([n.newest(win) for n in self.nets], features) if ok.any() else state.h.new_zeros(len(h))
         prob = torch.where(first, 1., torch.where(ok, z.sigmoid(), 0.))
         natural = first | (ok & (z>0))
         since = torch.where(natural, 0, state.since+1)
         before = torch.where(natural, 0, state.before)
         forced = ok & ~natural & (since//self.limit > before//self.limit)
-        state.h.copy_(win[:,1:]); state.since.copy_(since); state.before.copy_(torch.where(ok, since, before))
+        state.since.copy_(since); state.before.copy_(torch.where(ok, since, before))
         return Boundaries(prob, natural | forced)
 
 # %% ../nbs/03_chunker.ipynb #addefa3e
@@ -171,8 +183,8 @@ def closing_bytes(
 # %% ../nbs/03_chunker.ipynb #4ca0c159
 @dataclass
 class ChunkLayerState:
-    "Keys and values of the open segment (a ring), bytes in it (B,), chunks closed so far (B,), and one state per chunk layer."
-    kv:KVState
+    "Encodings of the open segment (B, max bytes, D), how many (B,), chunks closed so far (B,), and one state per chunk layer."
+    open:Tensor
     size:Tensor
     n:Tensor
     layers:list
@@ -223,36 +235,46 @@ class EnhancedChunkLayer(nn.Module):
             look = seg[:,None]==torch.arange(M, device=h.device)[:,None]        # (B, M, L)
             look[...,0] |= torch.arange(M, device=h.device)>=n[:,None]          # padded chunks read byte 0, never nothing
             c = c+self.pool.out(sdpa(q, k, v, look[:,None]))
-            if state is not None: state.kv.fill(k, v, torch.full((B,), L, device=h.device) if lengths is None else lengths)
         size = close-F.pad(close[:,:-1], (1,0), value=-1)
         c = self.embed(c.float(), size, torch.arange(M, device=h.device).expand(B, M))
         if state is not None:
             end = torch.full((B,), L, device=h.device) if lengths is None else lengths
-            state.size.copy_(end-1-last_true(mask)[torch.arange(B), end-1]); state.n.copy_(n)
+            start = last_true(mask)[torch.arange(B),end-1]+1
+            at = (start[:,None]+self.places(end-start, self.max_bytes)).clamp(0, L-1)
+            state.open.copy_(h.gather(1, at[...,None].expand(-1, -1, D)))
+            state.size.copy_(end-start); state.n.copy_(n)
         for i,b in enumerate(self.layers):
             c = run(b, c) if run is not None else b(c, state=None if state is None else state.layers[i], lengths=n)
         return c,close,n
 
-    def init_state(self, B:int, device=None, dtype=torch.float32) -> ChunkLayerState:
+    def init_state(self, B:int, d:int, device=None, dtype=torch.float32) -> ChunkLayerState:
         "Nothing read yet."
-        kv = KVState.empty(B, self.pool.n_kv_heads, self.max_bytes, self.pool.head_dim, device, dtype) if self.pool is not None else None
         z = torch.zeros(B, dtype=torch.long, device=device)
-        return ChunkLayerState(kv, z, z.clone(), [b.init_state(B, None, device, dtype) for b in self.layers])
+        return ChunkLayerState(torch.zeros(B, self.max_bytes, d, device=device), z, z.clone(),
+                               [b.init_state(B, None, device, dtype) for b in self.layers])
 
-    def step(self, h:Tensor, closes:Tensor, state:ChunkLayerState) -> Tensor: # (B, D), (B,) bool to (B, D)
-        "One more byte; in rows where `closes` is true the returned chunk vector is new."
+    def step(self, h:Tensor, closes:Tensor, state:ChunkLayerState) -> Tensor: # (B, D), (B,) bool to (R, D)
+        "One more byte; the chunks of the R rows where `closes` is true. Until then its bytes wait, and nothing is computed."
+        state.open[torch.arange(len(h), device=h.device),state.size%self.max_bytes] = h.float()
         state.size += 1
-        if self.pool is not None:
-            q,k,v = self.pool.qkv(h[:,None], state.kv.pos[:,None])
-            state.kv.push(k[:,:,0], v[:,:,0])
-        if not closes.any(): return h
-        c = h
-        if self.pool is not None:
-            W = self.max_bytes
-            age = (state.kv.pos[:,None]-1-torch.arange(W, device=h.device))%W   # 0 = newest slot
-            look = age<state.size[:,None]
-            c = c+self.pool.out(sdpa(q, state.kv.k.to(q.dtype), state.kv.v.to(q.dtype), look[:,None,None]))[:,0]
-        c = self.embed(c.float(), state.size, state.n)
-        for b,s in zip(self.layers, state.layers): c = b.step(c, s, closes)
-        state.size.masked_fill_(closes, 0); state.n += closes.long()
+        rows = true_rows(closes)
+        if rows is not None and not len(rows): return h[:0]
+        c,seg,size,k = (t if rows is None else t[rows] for t in (h, state.open, state.size, state.n))
+        if self.pool is not None: c = c+self.pooled(c, seg, size)
+        c = self.embed(c.float(), size, k)
+        at = self.layers[0].mixer.turn(state.layers[0], rows) if self.layers else None
+        for b,s in zip(self.layers, state.layers): c = b.step(c, s, at)
+        state.size.masked_fill_(closes, 0); state.n += closes
         return c
+
+    def pooled(self, h:Tensor, seg:Tensor, size:Tensor) -> Tensor: # (R, D)
+        "Attention of the closing bytes h (R, D) over their segments (R, max bytes, D), of `size` (R,) bytes each."
+        p,pos = self.pool,self.places(size, min(int(size.max()), self.max_bytes))
+        q,_,_ = p.qkv(h[:,None], size[:,None]-1)
+        _,k,v = p.qkv(seg[:,:pos.shape[1]], pos)
+        return p.out(sdpa(q, k, v, None if len(h)==1 else (pos>=0)[:,None,None]))[:,0]
+
+    def places(self, size:Tensor, n:int) -> Tensor: # (R, n)
+        "Which byte of its segment of `size` (R,) bytes each of the first n slots holds; below 0 none. A ring: broken text can be without end."
+        last = size[:,None]-1
+        return last-(last-torch.arange(n, device=size.device))%self.max_bytes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from .layers import Attention, Isotropic, KVState, RMSNorm, SwiGLU, rotary, sdpa, segsum
+from .layers import Attention, Isotropic, KVState, RMSNorm, SwiGLU, Turn, angles, rotary, sdpa, segsum, true_rows, turn, visible
 from .chunker import Boundaries, last_true
 
 # %% ../nbs/05_dechunker.ipynb #24da17fe
@@ -83,15 +83,16 @@ class DecoderLayer(nn.Module):
         return (self.mixer.init_state(B, None, device, dtype),
                 c and KVState.empty(B, c.n_kv_heads, max_chunks, c.head_dim, device, dtype))
 
-    def step(self, x:Tensor, z:Tensor, closes:Tensor, state) -> Tensor: # (B, D)
-        "One byte; where `closes` is true its chunk z (B, D) is new."
-        x = x+self.mixer.step(self.norm1(x), state[0])
-        if self.cross is not None:
-            if closes.any():
-                k,v = self.cross.kv(z[:,None], state[1].pos[:,None])
-                state[1].push(k[:,:,0], v[:,:,0], closes)
-            q = self.cross.q(self.norm_cross(x)[:,None], (state[1].pos-1)[:,None])
-            x = x+self.cross.out(sdpa(q, state[1].k.to(q.dtype), state[1].v.to(q.dtype), state[1].mask()))[:,0]
+    def step(self, x:Tensor, z:Tensor, state, own:Turn, new:Turn|None, seen:Turn) -> Tensor: # (B, D)
+        "One byte. `own` is its turn among the bytes, `new` that of the chunks z (R, D) closed here, `seen` what it sees of all chunks."
+        x,a = x+self.mixer.step(self.norm1(x), state[0], own),self.cross
+        if a is not None:
+            if new is not None:
+                k,v = a.kv_proj(z).unflatten(-1, (2, -1, a.head_dim)).unbind(1)          # (R, H, hd)
+                state[1].push(turn(k, new.cos, new.sin), v, new)
+            q = turn(a.q_proj(self.norm_cross(x)).unflatten(-1, (-1, a.head_dim)), seen.cos, seen.sin)
+            k,v = (t.to(q.dtype) for t in state[1].read(seen))
+            x = x+a.out_proj(sdpa(q.unflatten(1, (a.n_kv_heads, -1)), k, v, seen.mask).flatten(1))
         return x+self.mlp(self.norm2(x))
 
 # %% ../nbs/05_dechunker.ipynb #f9853ad4
@@ -132,9 +133,11 @@ class EnhancedDeChunkLayer(nn.Module):
         "Confidence, residual and reconstruction for chunks already placed at their bytes (B, L, D) or (B, D)."
         if self.straight_through: up = up*ste(torch.where(b.mask, b.prob, 1-b.prob))[...,None]
         x = up if self.residual_proj is None else up+self.residual_proj(h)
-        x = x.float()
-        if self.offset is None: return x
-        return x+self.reconstruct(self.recon_norm(x)+self.offset(offset.clamp(0, self.max_offset)))
+        return self.rebuild(x.float(), offset)
+
+    def rebuild(self, x:Tensor, offset:Tensor) -> Tensor:
+        "Reconstruction with the offset from the chunk's start."
+        return x if self.offset is None else x+self.reconstruct(self.recon_norm(x)+self.offset(offset.clamp(0, self.max_offset)))
 
     def forward(self,
         c:Tensor,        # (B, M, D) chunks
@@ -172,14 +175,25 @@ class EnhancedDeChunkLayer(nn.Module):
                             self.stack and self.stack.init_state(B, None, device, dtype),
                             [l.init_state(B, self.max_chunks, device, dtype) for l in self.layers])
 
+    def turns(self, closes:Tensor, rows:Tensor|None, state:DeChunkState):
+        "Turns of this byte for the decoder layers: among bytes, of new chunks, over all chunks."
+        l,(bytes_,chunks) = self.layers[0],state.layers[0]
+        own = l.mixer.turn(bytes_)
+        if l.cross is None: return own,None,None
+        new = chunks.turn(rows, l.cross.rotary_dim) if rows is None or len(rows) else None
+        n = chunks.pos+closes
+        seen = Turn(None, 0, *visible(n, self.max_chunks), *(t[:,None] for t in angles(n-1, l.cross.rotary_dim)))
+        return own,new,seen
+
     def step(self, c:Tensor, b:Boundaries, h:Tensor, state:DeChunkState) -> Tensor: # (B, D)
-        "One byte; where b.mask is true the chunk c (B, D) is new."
-        P = (b.prob if self.smoothing else torch.ones_like(b.prob))[:,None]
-        P = torch.where(state.offset[:,None]<0, 1., P)
-        z = torch.where(b.mask[:,None], P*c.float()+(1-P)*state.z, state.z)
-        offset = torch.where(b.mask, 0, state.offset+1)
-        state.z.copy_(z); state.offset.copy_(offset)
-        x = self.spread(z, b, h, offset)
+        "One byte; c (R, D) holds the new chunks of the R rows where b.mask is true."
+        rows = true_rows(b.mask)
+        i = slice(None) if rows is None else rows
+        if len(c): state.z[i] = torch.lerp(state.z[i], c.float(), b.prob[i,None] if self.smoothing else 1.)
+        state.offset += 1; state.offset.masked_fill_(b.mask, 0)
+        x = state.z if self.residual_proj is None else state.z+self.residual_proj(h)
+        x = self.rebuild(x.float(), state.offset)
         if self.stack is not None: x = self.stack.step(x, state.stack)
-        for l,s in zip(self.layers, state.layers): x = l.step(x, z, b.mask, s)
+        turns = self.turns(b.mask, rows, state) if self.layers else ()
+        for l,s in zip(self.layers, state.layers): x = l.step(x, state.z[i], s, *turns)
         return x

@@ -233,7 +233,7 @@ def peak_rss() -> int:
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform=='darwin' else 1024)
 
-# %% ../nbs/07_memory.ipynb #7a6f3afa
+# %% ../nbs/07_memory.ipynb #319aef95
 def memory_table(
     cfg:HNetConfig,
     batch:int=1, length:int=1024, accumulate:int=1, # see `estimate_memory`
@@ -247,7 +247,7 @@ def memory_table(
     if len(t.columns)==2: t['saved'] = t.iloc[:,0]-t.iloc[:,1]
     return t
 
-# %% ../nbs/07_memory.ipynb #222d5b79
+# %% ../nbs/07_memory.ipynb #f426ff12
 @dataclass(frozen=True)
 class MemoryConfig:
     "Shares of a limit at which something should happen, and a limit of your own."
@@ -305,7 +305,7 @@ class MemoryMonitor:
         status = 'emergency' if worst>=c.emergency else 'critical' if worst>=c.critical else 'warning' if worst>=c.warning else 'ok'
         return status,{**{k: b/1e9 for k,b in stats.items()}, 'used': used}
 
-# %% ../nbs/07_memory.ipynb #bdb49a19
+# %% ../nbs/07_memory.ipynb #c550764f
 def out_of_memory(e:BaseException) -> bool:
     "Did an allocation fail?"
     return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or (isinstance(e, RuntimeError) and any(
