@@ -1,0 +1,32 @@
+"""Contracts of writing text with the model in the package: a batch changes nothing, int8 weights cost nothing to speak of."""
+import warnings
+import pytest
+from hnet_amharic.generation import STANDARD_PROMPTS, generate, half_weights, load_default, quantize_int8, score, stream
+from hnet_amharic.model import PACKAGE
+
+PROMPTS = STANDARD_PROMPTS[:5]+['', 'the year 1997', STANDARD_PROMPTS[0]*20]
+
+@pytest.mark.parametrize('change', [None, quantize_int8], ids=['fp32', 'int8'])
+def test_batch_equals_alone(change):
+    "Every row of a mixed batch is the text its prompt gets alone, greedy and sampled."
+    m = load_default('cpu')
+    if change: change(m)
+    alone = [generate(m, p, 16, temperature=0) for p in PROMPTS]
+    assert generate(m, PROMPTS, 16, temperature=0) == alone == generate(m, PROMPTS, 16, temperature=0, batch_size=3)
+    sampled = generate(m, PROMPTS, 16, seed=7, top_p=.95)
+    assert sampled == [p+''.join(stream(m, p, 16, seed=7+i, top_p=.95)) for i,p in enumerate(PROMPTS)]
+
+def test_small_weights_keep_the_loss():
+    "Bits per byte within 0.5 % of fp32."
+    text = (PACKAGE/'sample'/'daily_life.txt').read_text(encoding='utf8')[:800]
+    full = score(load_default('cpu'), text).bpb
+    for change in (quantize_int8, half_weights): assert abs(score(change(load_default('cpu')), text).bpb/full-1) < .005
+
+def test_a_megabyte():
+    "The end of a huge prompt is read, with a warning."
+    with pytest.warns(UserWarning, match='8,192'): assert next(stream(load_default('cpu'), 'ሰላም '*100_000, 1, seed=0))
+
+def test_short_prompts_are_quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        generate(load_default('cpu'), ['ሰላም', 'ab'], 2, seed=0)
