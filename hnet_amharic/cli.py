@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['command', 'read_config', 'parse_weights', 'pick_device', 'sample_folder', 'show_samples', 'write_card', 'fits',
-           'hnet_train', 'hnet_generate', 'hnet_convert', 'hnet_memory', 'hnet_evaluate', 'hnet_safety', 'hnet_info',
-           'hnet_launch']
+           'hnet_train', 'given_prompts', 'hnet_generate', 'hnet_convert', 'hnet_memory', 'hnet_evaluate',
+           'hnet_safety', 'hnet_info', 'hnet_launch']
 
 # %% ../nbs/14_cli.ipynb #4ebf1e6f
 import contextlib, dataclasses, functools, json, os, platform, sys, time
@@ -14,13 +14,14 @@ from pathlib import Path
 import torch, yaml
 from fastcore.script import Param, anno_parser, store_true
 from fastprogress.core import IN_NOTEBOOK
+from .text import ethiopic_share
 from .data import ByteCorpus, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE, parameter_table
 from .memory import RECIPES, MemoryConfig, MemoryGuard, MemoryMonitor, estimate_memory, measure_memory, memory_table
 from .official import OfficialHNet, convert_checkpoint
 from .transfer import TransferReport, transfer
 from .training import SCHEDULE, ProgressiveUnfreezing, TrainingDiverged, bits_per_byte, checkpoints, hnet_learner, precision_dtype
-from .generation import STANDARD_PROMPTS, default_weights, generate, load_default, stream
+from .generation import STANDARD_PROMPTS, default_weights, generate, load_default, quantize_int8, stream
 from .safety import CulturalGuard, SafetyClassifier, default_guard, read_labelled
 from .evaluation import SECTIONS, card_markdown, evaluate, read_registers
 
@@ -277,15 +278,60 @@ def _start_from(weights:str, model, out:Path, resume:str) -> dict:
     return report.origins
 
 # %% ../nbs/14_cli.ipynb #d200a132
+def _prompt_lines(raw:bytes, where:str, jsonl:bool) -> list:
+    "The prompts of a file, one per line."
+    try: lines = raw.decode('utf-8').splitlines()
+    except UnicodeDecodeError as e:
+        raise ValueError(f'{where} is not UTF-8: byte 0x{raw[e.start]:02X} in line {raw[:e.start].count(10)+1}. Convert it first: iconv -f utf-16 -t utf-8') from None
+    lines = [(i, l) for i,l in enumerate(lines, 1) if l.strip()]
+    if not lines: raise ValueError(f'{where} holds no prompt')
+    if not jsonl: return [l for _,l in lines]
+    def one(i, l):
+        try: p = json.loads(l)['prompt']
+        except (ValueError, KeyError, TypeError): raise ValueError(f'{where}, line {i}: expected a JSON object with a "prompt"') from None
+        if not isinstance(p, str): raise ValueError(f'{where}, line {i}: "prompt" is {type(p).__name__}, expected a string')
+        return p
+    return [one(i, l) for i,l in lines]
+
+def given_prompts(
+    prompts:list, # from the command line; '-' alone means standard input
+    file:str='',  # a text file, or .jsonl
+) -> list:
+    "All prompts, wherever they come from."
+    if prompts and file: raise ValueError('give prompts or --prompts-file, not both')
+    if file:
+        if not Path(file).is_file(): raise FileNotFoundError(f'--prompts-file {file}: no such file')
+        return _prompt_lines(Path(file).read_bytes(), file, file.endswith('.jsonl'))
+    if prompts==['-']:
+        raw = sys.stdin.buffer.read()
+        return _prompt_lines(raw, 'standard input', raw.lstrip().startswith(b'{'))
+    if not prompts: raise ValueError('no prompt: give one, or --prompts-file, or - for standard input, or --interactive')
+    return prompts
+
+def _interactive(go):
+    "Read a prompt, continue it, again; the arrow keys bring earlier prompts back."
+    with contextlib.suppress(ImportError): import readline
+    print('A line is a prompt; an empty line or Ctrl-D ends.', file=sys.stderr)
+    for i in range(10**9):
+        try: p = input('> ')
+        except EOFError: break
+        if not p.strip(): break
+        go(i, p)
+
+# %% ../nbs/14_cli.ipynb #6f328149
 @command('''
 examples:
   hnet_generate "ኢትዮጵያ"
-  hnet_generate "ቡና" "ሰላም" --temperature 0.9 --seed 3
-  hnet_generate "ትምህርት" --model runs/mine/model --max-new-chars 400
+  hnet_generate "ቡና" "ሰላም" --temperature 0.9 --seed 3 --n 2
+  hnet_generate --prompts-file prompts.txt --jsonl > texts.jsonl
+  head -3 news.txt | hnet_generate - --max-new-chars 100
+  hnet_generate --interactive --repetition-penalty 1.2
   hnet_generate "中国" --official hnet_2stage_XL_chinese.pt --config hnet_2stage_XL_chinese --dtype bf16
 ''')
 def hnet_generate(
-    prompts:Param('texts to continue; "" starts a new document', str, nargs='+'),
+    prompts:Param('texts to continue; "" starts a new document, - reads lines from standard input', str, nargs='*'),
+    prompts_file:str='',     # read prompts from here: a text file with one per line, or .jsonl with "prompt"
+    interactive:store_true=False, # ask for prompts until an empty line
     model:str='',            # folder of a saved model; empty means the shipped one
     max_new_chars:int=200,   # characters to write
     temperature:float=.7,    # 0 always takes the likeliest byte
@@ -293,22 +339,41 @@ def hnet_generate(
     top_p:float=1.,          # keep the likeliest bytes that make up this probability
     min_p:float=0.,          # drop bytes below this share of the likeliest one's probability
     repetition_penalty:float=1., # above 1 discourages repeating what was just written
+    frequency_penalty:float=0.,  # above 0 discourages letters that were used often
+    n:int=1,                 # texts per prompt
+    batch_size:int=32,       # texts written at once
     seed:int=None,           # same seed, same text
     stop:str='',             # end before this text
+    no_guard:store_true=False, # write without the guard
+    jsonl:store_true=False,  # one JSON object per text: prompt, text, done, logprob
+    int8:store_true=False,   # int8 weights: less memory, faster for large models
     device:str='auto',       # auto, cpu, cuda or mps
     official:str='',         # checkpoint of a released H-Net (.pt or .safetensors) to write with, instead of --model
     config:str='',           # its config: a released name or a JSON file
     dtype:str='fp32',        # its matrices: fp32, bf16 or fp16
 ):
-    "Continue text, streaming it as it is written."
+    "Continue texts: one streams as it is written, many are written together."
     if isinstance(prompts, str): prompts = [prompts]
+    if interactive and (prompts or prompts_file or jsonl): raise ValueError('--interactive asks for its prompts and prints text: leave out the others')
+    if not interactive: prompts = given_prompts(prompts, prompts_file)
     if bool(official)!=bool(config) or (official and model): raise ValueError('--official CHECKPOINT and --config JSON belong together, without --model')
     dev = pick_device(device)
     m = OfficialHNet.from_checkpoint(official, config, dtype, dev) if official else _load(model, dev)
-    for i,p in enumerate(prompts):
-        if i: print()
-        _print_stream(p, stream(m, p, max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-                                repetition_penalty=repetition_penalty, seed=None if seed is None else seed+i, stop=stop or None))
+    if int8 and official: raise ValueError('--int8 is for models of this package; for a released one use --dtype bf16 or fp16')
+    if int8: quantize_int8(m)
+    o = dict(max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
+             frequency_penalty=frequency_penalty, stop=stop or None, guard=None if no_guard else 'default')
+    def one(i, p): _print_stream(p, stream(m, p, seed=None if seed is None else seed+i, **o))
+    if interactive: return _interactive(one)
+    if not (official or model) and any(p.strip() and not ethiopic_share(p) for p in prompts):
+        print('The shipped model knows Amharic; what it writes after another script means little.', file=sys.stderr)
+    if len(prompts)==1 and n==1 and not jsonl: return one(0, prompts[0])
+    samples = generate(m, prompts, n=n, batch_size=batch_size, seed=seed, logprobs=True, **o)
+    samples = samples if n>1 else [[s] for s in samples]
+    for i,(p,ss) in enumerate(zip(prompts, samples)):
+        for j,s in enumerate(ss):
+            if jsonl: print(json.dumps(dict(prompt=p, text=s.text, done=s.done, logprob=round(sum(v for _,v in s.logprobs), 4)), ensure_ascii=False))
+            else: print(('\n' if i or j else '')+s.text)
 
 # %% ../nbs/14_cli.ipynb #5f8bb130
 @command('''

@@ -12,7 +12,7 @@ import math, re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-import torch
+import numpy as np, torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 
@@ -53,8 +53,7 @@ class SwiGLU(nn.Module):
 
 # %% ../nbs/02_layers.ipynb #b155da27
 @lru_cache(64)
-def _frequencies(half:int, base:float, device):
-    with torch.inference_mode(False): return base**(-torch.arange(half, device=device, dtype=torch.float32)/half)
+def _frequencies(half:int, base:float): return np.float32(base)**(-np.arange(half, dtype=np.float32)/half)
 
 def angles(
     pos:Tensor,         # positions, any shape
@@ -62,7 +61,7 @@ def angles(
     base:float=10000.,  # slowest wavelength
 ):                      # cos and sin, each pos.shape + (rotary_dim / 2,)
     "The angles of positions."
-    ang = pos.float()[...,None]*_frequencies(rotary_dim//2, base, pos.device)
+    ang = pos.float()[...,None]*torch.from_numpy(_frequencies(rotary_dim//2, base)).to(pos.device)
     return ang.cos(),ang.sin()
 
 def turn(x:Tensor, cos:Tensor, sin:Tensor) -> Tensor: # x (..., hd); cos, sin (..., rotary_dim / 2)

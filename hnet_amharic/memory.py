@@ -154,7 +154,7 @@ def saved_bytes(
         if isinstance(m, (Block, DecoderLayer)): m.register_forward_pre_hook(enter); m.register_forward_hook(layer)
     ids,d = torch.zeros(batch, length, dtype=torch.long),model.cfg.d_byte
     text = torch.zeros(batch, length, d, requires_grad=True),torch.zeros(batch, length, 4, dtype=torch.long),torch.ones(batch, length, dtype=torch.bool)
-    model.embedding.forward = lambda ids, state=None: text            # script features look at values, and there are none
+    model.embedding.forward = lambda *args: text                      # script features look at values, and there are none
     chunks = math.ceil(length/model.cfg.target_bytes*1.15)            # boundaries scatter around the target
     model.slots = lambda mask: next((b for b in model.cfg.chunk_buckets if b>=chunks), model.cfg.max_chunks)
     with saved_tensors_hooks(pack, lambda t: t), torch.autocast('cpu', torch.bfloat16, enabled=half):
