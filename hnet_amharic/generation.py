@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 import torch
@@ -141,8 +141,7 @@ def completing(
 # %% ../nbs/11_generation.ipynb #af41e334
 def shipped_guard():
     "The guard that watches when no other is named."
-    from hnet_amharic.safety import default_guard                     # a later chapter, loaded when a text is first written
-    return default_guard()
+    return import_module('hnet_amharic.safety').default_guard()       # a later chapter, so loaded when a text is first written
 
 # %% ../nbs/11_generation.ipynb #1cc599b0
 class StopFilter:
