@@ -347,15 +347,15 @@ class MemoryGuard(Callback):
         "Cut the windows of the batch into `cut` each."
         self.learn.xb,self.learn.yb = (tuple(t.reshape(-1, t.shape[1]//self.cut) for t in b) for b in self.whole)
 
-    def need_less(self, why:str) -> bool:
-        "One step down in memory per batch; False when there is none left."
+    def need_less(self, why:str, cut:bool=False) -> bool:
+        "One step down in memory per batch; False when there is none left. Windows are cut only if `cut`."
         rows,length = self.xb[0].shape
         acc = getattr(self.learn, 'gradient_accumulation', None)
         if not self.model.cfg.checkpointing:
             checkpoint_layers(self.model); self.tell('layers are recomputed in the backward pass from now on', why)
         elif self.model.parts<rows:
             self.model.parts *= 2; self.tell(f'batches of {rows} windows go through in {min(rows, self.model.parts)} parts from now on', why)
-        elif length>=256 and length%2==0:
+        elif cut and length>=256 and length%2==0:
             self.cut *= 2; self.model.parts *= 2
             if acc is not None: acc.n_acc *= 2; acc.count *= 2            # it counts rows, and there are twice as many now
             self.tell(f'windows of {length} bytes are cut in two from now on', why)
@@ -392,7 +392,7 @@ class MemoryGuard(Callback):
             why = 'an allocation failed'
             if self.training:
                 self.save(why)
-                if not self.need_less(why): raise MemoryError('one window does not fit into memory: use a shorter --length, a smaller model, or --recipe lean')
+                if not self.need_less(why, cut=True): raise MemoryError('one window does not fit into memory: use a shorter --length, a smaller model, or --recipe lean')
                 self.cut_windows()
             else: raise MemoryError('validation does not fit into memory: use a smaller --batch-size or a shorter --length')
             self.learn.autocast.before_batch()
