@@ -172,10 +172,11 @@ def fits(
     def need(**kw):
         o = {**r, **kw}
         return estimate_memory(cfg, o['batch_size'], o['length'], o['recipe'], o['accumulate'], half, runtime)
-    have,e = min(m['limit'], m['rss']+m['available']),need()
-    if device.type=='cuda': have,e['runtime'] = m['cuda_total'],0
-    if device.type=='mps': have,e['runtime'] = m['mps_recommended'],0
-    if (total:=sum(v for k,v in e.items() if k!='total')/1e9)<=have: return
+    have = min(m['limit'], m['rss']+m['available'])
+    if device.type=='cuda': have,runtime = m['cuda_total'],0            # the process itself lives in the other memory
+    if device.type=='mps': have,runtime = m['mps_recommended'],0
+    e = need()
+    if (total:=e['total']/1e9)<=have: return
     ways = {'--recipe lean': dict(recipe='lean'), f'--batch-size 1 --accumulate {r["batch_size"]*r["accumulate"]}': dict(batch_size=1, accumulate=r['batch_size']*r['accumulate']),
             '--recipe lean --batch-size 1': dict(recipe='lean', batch_size=1), '--recipe lean --batch-size 1 --length 256': dict(recipe='lean', batch_size=1, length=256)}
     help = [f'  {w} ({n:.2f} GB)' for w,kw in ways.items() if (n:=need(**kw)['total']/1e9)<=have]

@@ -326,7 +326,7 @@ class MemoryGuard(Callback):
     def __init__(self,
         config:MemoryConfig=MemoryConfig(),
         say=print):                        # called with each act, in words
-        self.monitor,self.say,self.acts,self.cut = MemoryMonitor(config),say,[],1
+        self.monitor,self.say,self.acts,self.cut,self.last = MemoryMonitor(config),say,[],1,'ok'
 
     def before_fit(self):
         self.one = self.learn._do_one_batch
@@ -364,13 +364,14 @@ class MemoryGuard(Callback):
 
     def after_loss(self):
         status,stats = self.monitor.check_memory_status()
+        before,self.last = self.last,status
         if status=='ok': return
         where = max(stats['used'], key=stats['used'].get)
         why = f"{stats['used'][where]:.0%} of the {where} is in use" if where!='machine' else f"{stats['used'][where]:.0%} of the machine's memory is in use"
-        release(); self.tell('caches were emptied', why)
+        if status!=before: release(); self.tell('caches were emptied', why)   # not at every batch of a machine that stays full
         if status=='warning': return
         self.need_less(why)
-        if status=='emergency': self.save(why)
+        if status=='emergency'!=before: self.save(why)
 
     def save(self, why:str):
         "Ask for a checkpoint at the end of this update."
