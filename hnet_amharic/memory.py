@@ -85,6 +85,7 @@ class LeanAdam(torch.optim.Optimizer):
     def __init__(self, groups, lr=3e-3, betas=(.9,.99), clip=1., weight_decay=0.):
         super().__init__(groups, dict(lr=lr, betas=betas, clip=clip, weight_decay=weight_decay))
         self.group,self.open,self.norm2 = {p: g for g in self.param_groups for p in g['params']},set(),0.
+        self.seen,self.passes = {},0                                        # norm^2 of this backward pass up to each matrix; passes since the last step
         p = next(iter(self.group))
         self.write = StochasticRounding(max(p.numel() for p in self.group), p.device)
         self.hooks = [p.register_post_accumulate_grad_hook(self.fold) for p in self.group]
@@ -99,14 +100,30 @@ class LeanAdam(torch.optim.Optimizer):
         self.norm2 += norm2
         if not math.isfinite(norm2): return
         st = self.state[p]
-        if not st: st.update(step=0, m=torch.zeros_like(p), rows=torch.zeros_like(rows), cols=torch.zeros_like(cols))
+        if not st: st.update(step=0, m=torch.zeros_like(p), rows=torch.zeros_like(rows), cols=torch.zeros_like(cols), seen=0., total=0., passes=1)
+        c = self.clipped(p, st, norm2)
         b1,b2 = self.group[p]['betas']
         if p not in self.open:
             for v in (st['rows'], st['cols']): v.mul_(b2)
-        m = torch.mul(st['m'], 1. if p in self.open else b1, out=sq)
-        self.write(st['m'], m.add_(g, alpha=1-b1))
-        st['rows'].add_(rows, alpha=1-b2); st['cols'].add_(cols, alpha=1-b2)
+        m = sq.copy_(st['m']).mul_(1. if p in self.open else b1)
+        self.write(st['m'], m.add_(g, alpha=(1-b1)*c))
+        st['rows'].add_(rows, alpha=(1-b2)*c*c); st['cols'].add_(cols, alpha=(1-b2)*c*c)
         self.open.add(p)
+
+    def clipped(self, p:Tensor, st:dict, norm2:float) -> float:
+        "What the gradient of `p` is multiplied by, from the predicted norm of all."
+        if p in self.seen: self.end_pass()                                  # the next micro-batch
+        s = self.seen[p] = next(reversed(self.seen.values()), 0.)+norm2
+        norm,clip = (s*(st['total']/st['seen'] if st['seen'] else 1.))**.5,self.group[p]['clip']/st['passes']**.5
+        return min(1., clip/norm) if clip and norm else 1.
+
+    def end_pass(self):
+        "Learn what part of the norm each matrix sees."
+        total = next(reversed(self.seen.values()), 0.)
+        for p,s in self.seen.items():
+            st = self.state[p]; w = .95 if st['seen'] else 0.
+            st.update(seen=w*st['seen']+(1-w)*s, total=w*st['total']+(1-w)*total)
+        self.passes += bool(self.seen); self.seen.clear()
 
     def grad_norm(self) -> float:
         "Norm of what was folded since the last call, over all micro-batches; not finite when a gradient was not."
@@ -115,21 +132,21 @@ class LeanAdam(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none:bool=True):
         "What was folded and not yet used moves no weight any more."
-        super().zero_grad(set_to_none); self.open.clear()
+        super().zero_grad(set_to_none); self.open.clear(); self.seen.clear(); self.passes = 0
 
     @torch.no_grad()
     def step(self, closure=None):
         "Move the weights by what was folded."
+        self.end_pass()
         for p,g in self.group.items():
             if p not in self.open: continue
             st,(b1,b2),lr = self.state[p],g['betas'],g['lr']
-            st['step'] += 1
+            st.update(step=st['step']+1, passes=self.passes)
             v = (st['rows']/st['rows'].mean().clamp_min(1e-38)).clamp_min(1e-10).rsqrt(), (st['cols']/(1-b2**st['step'])).clamp_min(1e-30).rsqrt()
             u = st['m'].float().mul_(v[0][:,None]).mul_(v[1]).div_(1-b1**st['step'])
-            rms = u.norm()/u.numel()**.5
-            u.mul_(-lr/(rms/g['clip']).clamp_min(1.))
+            u.mul_(-lr/(u.norm()/u.numel()**.5).clamp_min(1.))              # its root mean square is at most lr
             self.write(p, u.add_(p, alpha=1-lr*g['weight_decay']))
-        self.open.clear()
+        self.open.clear(); self.passes = 0
 
 # %% ../nbs/07_memory.ipynb #c32fae52
 def _bytes(tensors) -> int: return sum(t.numel()*t.element_size() for t in tensors)

@@ -174,7 +174,7 @@ def param_groups(
 
 class HNetOptimizer(torch.optim.Optimizer):
     "One face for several optimisers: AdamW, LeanAdam for bf16 matrices, SparseAdam for hashed tables, and optionally Muon for matrices."
-    def __init__(self, groups, lr=3e-3, opt='adamw', betas=(.9,.99), eps=1e-8):
+    def __init__(self, groups, lr=3e-3, opt='adamw', betas=(.9,.99), eps=1e-8, clip=1.):
         super().__init__(groups, dict(lr=lr, betas=betas, eps=eps, weight_decay=0.))
         for g in self.param_groups: g['lr'] = lr*g['mult']
         def of(*kinds, stages=None): return [g for g in self.param_groups if g['kind'] in kinds and (stages is None or (g['stage'] in stages))]
@@ -186,7 +186,7 @@ class HNetOptimizer(torch.optim.Optimizer):
         self.inner = [torch.optim.AdamW(dense, lr=lr, betas=betas, eps=eps, fused=dev in ('cpu', 'cuda'))] if dense else []
         if muon: self.inner.append(torch.optim.Muon(muon, lr=lr, adjust_lr_fn='match_rms_adamw'))
         if of('tables'): self.inner.append(torch.optim.SparseAdam(of('tables'), lr=lr, betas=betas, eps=eps))
-        self.lean = LeanAdam(of('lean'), lr=lr, betas=betas) if of('lean') else None
+        self.lean = LeanAdam(of('lean'), lr=lr, betas=betas, clip=clip) if of('lean') else None # clips by itself
         if self.lean: self.inner.append(self.lean)
 
     def step(self, closure=None):
@@ -630,7 +630,7 @@ def hnet_learner(
     elif resume is not None: raise ValueError('resume needs folder, the run whose checkpoints are continued')
     if sample: own.append(SampleText(sample))
     own += [_Bar(), Throughput()] if progress else [Rows()]
-    def make_opt(_, lr): return OptimWrapper(opt=HNetOptimizer(param_groups(model, wd, lr_mults, origins), lr, opt, betas))
+    def make_opt(_, lr): return OptimWrapper(opt=HNetOptimizer(param_groups(model, wd, lr_mults, origins), lr, opt, betas, clip=clip))
     learn = Learner(dls, model, loss_func=next_byte_loss, opt_func=make_opt, lr=lr, metrics=metrics, default_cbs=False,
                     cbs=[TrainEvalCallback(), Recorder(), *own, *L(cbs)], path=folder or Path(tempfile.gettempdir())/'hnet_amharic')
     return learn
