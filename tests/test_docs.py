@@ -125,6 +125,15 @@ def test_relative_links(path):
             heads = {re.sub(r'[^\w\- ]', '', h.lower()).strip().replace(' ', '-') for h in re.findall(r'^#+ (.*)$', text_of(target), flags=re.M)}
             assert anchor.lower() in heads or re.search(rf'\b(class|def) {re.escape(anchor.split(".")[0])}\b', text_of(target)), f'{path.name}: {url}'
 
+# --- messages
+
+@pytest.mark.parametrize('page', sorted((ROOT/'nbs').glob('howto_*.ipynb')), ids=lambda p: p.stem)
+def test_quoted_messages_exist(page):
+    "What a how-to page says one sees (`| *message* | do |`) is what the package says; dots stand for what varies."
+    code = ''.join(p.read_text(encoding='utf8') for p in sorted((ROOT/'hnet_amharic').glob('*.py')))
+    for said in re.findall(r'^\| \*([^*]+)\* \|', prose(page), flags=re.M):
+        for part in said.split(' ... '): assert part in code, f'{page.name}: {said!r}'
+
 # --- what is proved
 
 CHAPTERS = sorted((ROOT/'nbs').glob('[0-9][0-9]_*.ipynb'))
