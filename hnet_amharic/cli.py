@@ -17,11 +17,14 @@ from fastprogress.core import IN_NOTEBOOK
 from .text import ethiopic_share
 from .data import ByteCorpus, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE, parameter_table
-from .memory import RECIPES, MemoryConfig, MemoryGuard, MemoryMonitor, estimate_memory, measure_memory, memory_table
+from .memory import (RECIPES, MemoryConfig, MemoryGuard, MemoryMonitor, estimate_memory,
+                                 measure_memory, memory_table)
 from .official import OfficialHNet, convert_checkpoint
 from .transfer import TransferReport, transfer
-from .training import SCHEDULE, ProgressiveUnfreezing, TrainingDiverged, bits_per_byte, checkpoints, hnet_learner, precision_dtype
-from .generation import STANDARD_PROMPTS, default_weights, generate, load_default, quantize_int8, stream
+from .training import (SCHEDULE, ProgressiveUnfreezing, TrainingDiverged, bits_per_byte,
+                                   checkpoints, hnet_learner, precision_dtype)
+from .generation import (STANDARD_PROMPTS, default_weights, generate, load_default, quantize_int8,
+                                     stream)
 from .safety import CulturalGuard, SafetyClassifier, default_guard, read_labelled
 from .evaluation import SECTIONS, card_markdown, evaluate, read_registers
 
@@ -64,22 +67,28 @@ def read_config(
     "A model configuration and a recipe."
     path = Path(config)
     if config not in HNetConfig.presets() and not path.exists():
-        raise FileNotFoundError(f'--config {config}: neither a preset ({", ".join(HNetConfig.presets())}) nor a file')
+        raise FileNotFoundError(f'--config {config}: neither a preset ({", ".join(HNetConfig.presets())}) '
+                                f'nor a file')
     path = path if path.exists() and path.is_file() else PACKAGE/'configs'/f'{config}.yaml'
     try: d = yaml.safe_load(path.read_text(encoding='utf8')) or {}
     except yaml.YAMLError as e: raise ValueError(f'{path} is not valid YAML: {e}') from None
-    if not isinstance(d, dict): raise ValueError(f'{path}: expected names and values, found {type(d).__name__}')
+    if not isinstance(d, dict):
+        raise ValueError(f'{path}: expected names and values, found {type(d).__name__}')
     recipe = d.pop('training', None) or {}
     if not isinstance(recipe, dict): raise ValueError(f'{path}: training: expected names and values')
     d,recipe = _specified(d, recipe)
     for k in recipe:
-        if k not in _RECIPE: raise ValueError(f'{path}: training: unknown option {k!r}; there are {", ".join(sorted(_RECIPE))}')
-        if isinstance(_RECIPE[k], float):                                # YAML reads 2e-5, without a point, as text
+        if k not in _RECIPE:
+            raise ValueError(f'{path}: training: unknown option {k!r}; '
+                             f'there are {", ".join(sorted(_RECIPE))}')
+        if isinstance(_RECIPE[k], float):  # YAML reads 2e-5, without a point, as text
             try: recipe[k] = float(recipe[k])
-            except (TypeError, ValueError): raise ValueError(f'{path}: {k}: {recipe[k]!r} is not a number') from None
+            except (TypeError, ValueError):
+                raise ValueError(f'{path}: {k}: {recipe[k]!r} is not a number') from None
     return HNetConfig.from_dict(d, str(path)),{**_RECIPE, **recipe}
 
-_RECIPE = dict(batch_size=4, length=256, lr=3e-3, lr_mults={}, weight_decay=.1, opt='adamw', accumulate=1, epochs=10, steps_per_epoch=500, warmup=.02, decay=.4, weights={},
+_RECIPE = dict(batch_size=4, length=256, lr=3e-3, lr_mults={}, weight_decay=.1, opt='adamw', accumulate=1,
+               epochs=10, steps_per_epoch=500, warmup=.02, decay=.4, weights={},
                recipe='amp', unfreeze='')
 
 def _specified(d:dict, recipe:dict):
@@ -87,28 +96,36 @@ def _specified(d:dict, recipe:dict):
     d,recipe = dict(d),dict(recipe)
     def move(name, to, f=lambda v: v):
         if name in d: recipe.setdefault(to, f(d.pop(name)))
-    move('batch_size', 'batch_size'); move('base_lr', 'lr', float); move('gradient_accumulation_steps', 'accumulate')
+    move('batch_size', 'batch_size'); move('base_lr', 'lr', float)
+    move('gradient_accumulation_steps', 'accumulate')
     move('use_mixed_precision', 'recipe', lambda v: 'amp' if v else 'fp32')
     if 'use_gradient_checkpointing' in d: d['checkpointing'] = d.pop('use_gradient_checkpointing')
-    on,epochs = d.pop('progressive_unfreezing', False),d.pop('freeze_epochs', 5)     # epochs before the backbone moves
+    # epochs before the backbone moves
+    on,epochs = d.pop('progressive_unfreezing', False),d.pop('freeze_epochs', 5)
     if on:
         at = lambda e: round(e*epochs/5)
-        recipe.setdefault('unfreeze', [{**e, **{k: at(e[k]) for k in ('epoch', 'through') if k in e}} for e in SCHEDULE])
+        recipe.setdefault('unfreeze',
+                          [{**e, **{k: at(e[k]) for k in ('epoch', 'through') if k in e}} for e in SCHEDULE])
     return d,recipe
 
 def parse_weights(s:str) -> dict: # {source: multiplier}
     "'dictionaries=0.3,laws=2' as a dictionary."
     try: return {k.strip(): float(v) for k,v in (p.split('=') for p in s.split(',') if p.strip())}
-    except ValueError: raise ValueError(f"--weights {s!r}: expected name=number pairs separated by commas, such as dictionaries=0.3,laws=2") from None
+    except ValueError:
+        raise ValueError(f"--weights {s!r}: expected name=number pairs separated by commas, such as "
+                         f"dictionaries=0.3,laws=2") from None
 
 # %% ../nbs/14_cli.ipynb #4429bcad
 def pick_device(name:str) -> torch.device:
     "'auto', or a device name that must be there."
-    if name=='auto': name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    if name=='auto':
+        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try: d = torch.device(name)
     except RuntimeError: raise ValueError(f'--device {name}: choose auto, cpu, cuda or mps') from None
-    if d.type=='cuda' and not torch.cuda.is_available(): raise ValueError('--device cuda: PyTorch sees no CUDA device here')
-    if d.type=='mps' and not torch.backends.mps.is_available(): raise ValueError('--device mps: PyTorch sees no Apple GPU here')
+    if d.type=='cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda: PyTorch sees no CUDA device here')
+    if d.type=='mps' and not torch.backends.mps.is_available():
+        raise ValueError('--device mps: PyTorch sees no Apple GPU here')
     return d
 
 def sample_folder() -> Path:
@@ -121,7 +138,9 @@ def _load(model, device):
 
 def show_samples(model, prompts=STANDARD_PROMPTS, max_new_chars=120, seed=0) -> str:
     "Continuations of prompts, one per line."
-    return '\n'.join('  '+t.replace('\n', ' / ') for t in generate(model, list(prompts), max_new_chars=max_new_chars, temperature=.7, seed=seed))
+    return '\n'.join('  '+t.replace('\n', ' / ') for t in generate(model, list(prompts),
+                                                                   max_new_chars=max_new_chars,
+                                                                   temperature=.7, seed=seed))
 
 def _print_stream(prompt, pieces):
     "A prompt and its continuation, piece by piece."
@@ -147,11 +166,15 @@ def write_card(
     "Measure a saved model and write card.json beside it."
     folder = Path(folder)
     model = AmharicHNet.from_pretrained(folder, device)
-    card = dict(parameters=parameter_table(model)['total'], megabytes=sum(p.stat().st_size for p in folder.iterdir() if p.name!='card.json')/1e6,
-                bytes_read=bytes_read, sources=sources, measured={k: bits_per_byte(model, v, 1024, 512, progress=sys.stdout.isatty()) for k,v in texts.items()},
+    card = dict(parameters=parameter_table(model)['total'],
+                megabytes=sum(p.stat().st_size for p in folder.iterdir() if p.name!='card.json')/1e6,
+                bytes_read=bytes_read, sources=sources,
+                measured={k: bits_per_byte(model, v, 1024, 512,
+                                           progress=sys.stdout.isatty()) for k,v in texts.items()},
                 versions=dict(hnet_amharic=_version('hnet_amharic'), torch=torch.__version__))
     tmp = folder/'.card.json.tmp'
-    tmp.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding='utf8'); os.replace(tmp, folder/'card.json')
+    tmp.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding='utf8')
+    os.replace(tmp, folder/'card.json')
     return card
 
 def _version(name):
@@ -173,32 +196,37 @@ def fits(
         o = {**r, **kw}
         return estimate_memory(cfg, o['batch_size'], o['length'], o['recipe'], o['accumulate'], half, runtime)
     have = min(m['limit'], m['rss']+m['available'])
-    if device.type=='cuda': have,runtime = m['cuda_total'],0            # the process itself lives in the other memory
+    if device.type=='cuda': have,runtime = m['cuda_total'],0  # the process itself lives in the other memory
     if device.type=='mps': have,runtime = m['mps_recommended'],0
     e = need()
     if (total:=e['total']/1e9)<=have: return
-    ways = {'--recipe lean': dict(recipe='lean'), f'--batch-size 1 --accumulate {r["batch_size"]*r["accumulate"]}': dict(batch_size=1, accumulate=r['batch_size']*r['accumulate']),
-            '--recipe lean --batch-size 1': dict(recipe='lean', batch_size=1), '--recipe lean --batch-size 1 --length 256': dict(recipe='lean', batch_size=1, length=256)}
+    windows = r['batch_size']*r['accumulate']
+    ways = {'--recipe lean': dict(recipe='lean'),
+            f'--batch-size 1 --accumulate {windows}': dict(batch_size=1, accumulate=windows),
+            '--recipe lean --batch-size 1': dict(recipe='lean', batch_size=1),
+            '--recipe lean --batch-size 1 --length 256': dict(recipe='lean', batch_size=1, length=256)}
     help = [f'  {w} ({n:.2f} GB)' for w,kw in ways.items() if (n:=need(**kw)['total']/1e9)<=have]
     table = '\n'.join(f'  {k:12}{v/1e9:7.2f} GB' for k,v in e.items() if k!='total')
-    raise ValueError(f'this run needs about {total:.2f} GB, and there are {have:.2f} GB:\n{table}\nWhat would fit:\n'+('\n'.join(help) or '  a smaller model'))
+    raise ValueError(f'this run needs about {total:.2f} GB, and there are {have:.2f} GB:\n{table}\nWhat '
+                     f'would fit:\n'+('\n'.join(help) or '  a smaller model'))
 
 # %% ../nbs/14_cli.ipynb #beeba054
 @command('''
 examples:
   hnet_train --data-dir my_texts --out runs/mine
-  hnet_train --config nano --data-dir corpus/train --valid-data corpus/valid --test-data corpus/test --minutes 120 --save-dtype int8
+  hnet_train --data-dir corpus/train --valid-data corpus/valid --test-data corpus/test --minutes 120
+  hnet_train --config nano --data-dir my_texts --out runs/small --save-dtype int8
   hnet_train --init runs/mine/model --data-dir more_texts --lr 5e-4 --out runs/more
   hnet_train --data-dir my_texts --out runs/mine --resume auto
   hnet_train --init runs/mine/model --data-dir more_texts --unfreeze default --epochs 12 --out runs/slowly
 ''')
 def hnet_train(
     config:str='nano',          # preset name or YAML file with model fields and a training: section
-    data_dir:str='',            # folder, file, glob or hf:NAME to train on, several separated by commas; empty means the embedded sample
+    data_dir:str='',            # folder, file, glob or hf:NAME, some separated by commas; empty: the sample
     valid_data:str='',          # the same for validation; empty means 2 percent of the documents
     test_data:str='',           # measured once, at the end, with the weights as saved; goes into card.json
     out:str='runs/hnet',        # folder of the run: log.csv, checkpoints, model
-    init:str='',                # start from the weights of this saved model; 'shipped' means those in the package
+    init:str='',  # start from the weights of this saved model; 'shipped' means those in the package
     resume:str='',              # checkpoint or run folder to continue exactly; auto means the newest of --out
     minutes:float=None,         # train for so many minutes instead of --epochs
     epochs:int=None,            # passes of --steps-per-epoch steps; empty means the recipe's
@@ -212,7 +240,7 @@ def hnet_train(
     opt:str=None,               # adamw or muon; empty means the recipe's
     weight_decay:float=None,    # of matrices; empty means the recipe's
     weights:str='',             # times a source is seen per pass, such as dictionaries=0.3
-    recipe:str=None,            # what memory holds: fp32, amp or lean (see hnet_memory); empty means the recipe's
+    recipe:str=None,  # what memory holds: fp32, amp or lean (see hnet_memory); empty means the recipe's
     precision:str='auto',       # of the products: auto, fp32, bf16 or fp16
     memory_limit:float=None,    # GB this process may use; empty means what the system allows
     device:str='auto',          # auto, cpu, cuda or mps
@@ -223,40 +251,57 @@ def hnet_train(
     sample_every:int=0,         # epochs between printed samples; 0 means none
     save_dtype:str='fp32',      # weights of the final model: fp32, bf16 or int8
     text_column:str='text',     # column of .csv, .jsonl, .parquet
-    chinese_weights:str='',     # checkpoint of a released H-Net to start from (.pt or .safetensors); fits --config 300m_transfer best
-    unfreeze:str='',            # schedule of progressive unfreezing: default, or a YAML file; empty trains everything from the start
+    chinese_weights:str='',   # checkpoint of a released H-Net to start from; fits --config 300m_transfer best
+    unfreeze:str='',            # progressive unfreezing: default, or a YAML file; empty trains all at once
     tensorboard:store_true=False, # also write TensorBoard events
     no_progress:store_true=False, # lines instead of a progress bar, as when the output is no terminal
 ) -> Path:                      # folder of the saved model
     "Train a byte-level H-Net on Amharic text."
-    if sum(map(bool, (resume, init, chinese_weights)))>1: raise ValueError('--resume continues a run, --init and --chinese-weights start one: give one of them')
+    if sum(map(bool, (resume, init, chinese_weights)))>1:
+        raise ValueError('--resume continues a run, --init and --chinese-weights start one: give one of them')
     cfg,r = read_config(config)
-    given = dict(epochs=epochs, steps_per_epoch=steps_per_epoch, batch_size=batch_size, length=length, accumulate=accumulate, lr=lr, warmup=warmup, decay=decay,
+    given = dict(epochs=epochs, steps_per_epoch=steps_per_epoch, batch_size=batch_size, length=length,
+                 accumulate=accumulate, lr=lr, warmup=warmup, decay=decay,
                  opt=opt, weight_decay=weight_decay, recipe=recipe, unfreeze=unfreeze or None)
     r.update({k: v for k,v in given.items() if v is not None})
     dev,out = pick_device(device),Path(out)
     fits(cfg, r, dev, precision, memory_limit)
-    if not resume and (out/'checkpoints').exists(): raise ValueError(f'--out {out} holds an earlier run: continue it with --resume auto, or choose another folder')
-    def corpus(spec): return ByteCorpus.build([s.strip() for s in spec.split(',')] if isinstance(spec, str) else spec, text_column=text_column)
+    if not resume and (out/'checkpoints').exists():
+        raise ValueError(f'--out {out} holds an earlier run: continue it with --resume auto, or choose '
+                         f'another folder')
+    def corpus(spec):
+        return ByteCorpus.build([s.strip() for s in spec.split(',')] if isinstance(spec, str) else spec,
+                                text_column=text_column)
     train = corpus(data_dir or str(sample_folder()))
     train,valid = (train,corpus(valid_data)) if valid_data else train.split()
-    w = parse_weights(weights) or {k: v for k,v in r['weights'].items() if k in train.sources}    # a recipe may weigh sources that are not here
-    dls = get_dls(train, valid, r['batch_size'], r['length'], seed=seed, weights=w or None, device=dev, steps_per_epoch=r['steps_per_epoch'], valid_windows=valid_windows or None)
+    # a recipe may weigh sources that are not here
+    w = parse_weights(weights) or {k: v for k,v in r['weights'].items() if k in train.sources}
+    dls = get_dls(train, valid, r['batch_size'], r['length'], seed=seed, weights=w or None, device=dev,
+                  steps_per_epoch=r['steps_per_epoch'], valid_windows=valid_windows or None)
     torch.manual_seed(seed)
     model = _load(None if init=='shipped' else init, 'cpu') if init else AmharicHNet(cfg)
     origins = _start_from(chinese_weights, model, out, resume)
     steps = r['epochs']*r['steps_per_epoch']
-    plan = f'{minutes:g} minutes to go' if minutes else f'{steps*r["batch_size"]*r["length"]/1e6:.1f} MB to read in {steps:,} steps'
-    print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of text, {plan}', flush=True)
-    learn = hnet_learner(dls, model.train(), r['lr'], r['opt'], r['weight_decay'], recipe=r['recipe'], precision=precision, accumulate=r['accumulate'],
-                         lr_mults={**(_TRANSFER_MULTS if origins else {}), **r['lr_mults']}, origins=origins, folder=out,
-                         checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every, tensorboard=tensorboard, calibrate=not init, progress=not no_progress and (IN_NOTEBOOK or sys.stdout.isatty()),
-                         sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None, cbs=[MemoryGuard(MemoryConfig(limit_gb=memory_limit))]+([ProgressiveUnfreezing(r['unfreeze'])] if r['unfreeze'] else []))
+    plan = (f'{minutes:g} minutes to go' if minutes
+            else f'{steps*r["batch_size"]*r["length"]/1e6:.1f} MB to read in {steps:,} steps')
+    print(f'{parameter_table(model)["total"]/1e6:.1f}M parameters on {dev}; {train.n_bytes/1e6:.1f} MB of '
+          f'text, {plan}', flush=True)
+    learn = hnet_learner(dls, model.train(), r['lr'], r['opt'], r['weight_decay'], recipe=r['recipe'],
+                         precision=precision, accumulate=r['accumulate'],
+                         lr_mults={**(_TRANSFER_MULTS if origins else {}), **r['lr_mults']}, origins=origins,
+                         folder=out,
+                         checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every,
+                         tensorboard=tensorboard, calibrate=not init,
+                         progress=not no_progress and (IN_NOTEBOOK or sys.stdout.isatty()),
+                         sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None,
+                         cbs=[MemoryGuard(MemoryConfig(limit_gb=memory_limit))]
+                         +([ProgressiveUnfreezing(r['unfreeze'])] if r['unfreeze'] else []))
     if sample_every: learn.sample_text.every = sample_every
     learn.fit_wsd(10_000 if minutes else r['epochs'], r['lr'], minutes, r['warmup'], r['decay'])
     if learn.checkpoint.interrupted: return out
     model.eval().save_pretrained(out/'model', save_dtype)
-    write_card(out/'model', learn.train_iter*r['batch_size']*r['length'], {s: train.report[s]['bytes'] for s in train.sources} if hasattr(train, 'report') else {},
+    write_card(out/'model', learn.train_iter*r['batch_size']*r['length'],
+               {s: train.report[s]['bytes'] for s in train.sources} if hasattr(train, 'report') else {},
                {test_data: corpus(test_data)} if test_data else {}, dev)
     print(f'Saved to {out/"model"}. Write with it: hnet_generate --model {out/"model"} "ሰላም"')
     return out/'model'
@@ -265,12 +310,16 @@ def hnet_train(
 _TRANSFER_MULTS = dict(exact=.3, adapted=.6, sliced=.6)
 
 def _start_from(weights:str, model, out:Path, resume:str) -> dict:
-    "Transfer released weights into a new model; returns the origins of its tensors, those of the run when it is resumed."
+    """Transfer released weights into a new model; returns the origins of its tensors,
+    those of the run when it is resumed."""
     if resume:
-        run = out if resume=='auto' else next((p for p in (Path(resume), Path(resume).parent.parent) if (p/'transfer.json').exists()), out)
+        run = out if resume=='auto' else next((p for p in (Path(resume),
+                                                           Path(resume).parent.parent)
+                                                           if (p/'transfer.json').exists()), out)
         if not (run/'transfer.json').exists(): return {}
         if resume=='auto' and not checkpoints(out):
-            raise ValueError(f'{out} was stopped before its first checkpoint, so the transferred weights are gone: start it again with --chinese-weights instead of --resume')
+            raise ValueError(f'{out} was stopped before its first checkpoint, so the transferred weights are '
+                             f'gone: start it again with --chinese-weights instead of --resume')
         return TransferReport.load(run/'transfer.json').origins
     if not weights: return {}
     report = transfer(weights, model)
@@ -283,14 +332,17 @@ def _prompt_lines(raw:bytes, where:str, jsonl:bool) -> list:
     "The prompts of a file, one per line."
     try: lines = raw.decode('utf-8').splitlines()
     except UnicodeDecodeError as e:
-        raise ValueError(f'{where} is not UTF-8: byte 0x{raw[e.start]:02X} in line {raw[:e.start].count(10)+1}. Convert it first: iconv -f utf-16 -t utf-8') from None
+        raise ValueError(f'{where} is not UTF-8: byte 0x{raw[e.start]:02X} in line '
+                         f'{raw[:e.start].count(10)+1}. Convert it first: iconv -f utf-16 -t utf-8') from None
     lines = [(i, l) for i,l in enumerate(lines, 1) if l.strip()]
     if not lines: raise ValueError(f'{where} holds no prompt')
     if not jsonl: return [l for _,l in lines]
     def one(i, l):
         try: p = json.loads(l)['prompt']
-        except (ValueError, KeyError, TypeError): raise ValueError(f'{where}, line {i}: expected a JSON object with a "prompt"') from None
-        if not isinstance(p, str): raise ValueError(f'{where}, line {i}: "prompt" is {type(p).__name__}, expected a string')
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f'{where}, line {i}: expected a JSON object with a "prompt"') from None
+        if not isinstance(p, str):
+            raise ValueError(f'{where}, line {i}: "prompt" is {type(p).__name__}, expected a string')
         return p
     return [one(i, l) for i,l in lines]
 
@@ -306,7 +358,8 @@ def given_prompts(
     if prompts==['-']:
         raw = sys.stdin.buffer.read()
         return _prompt_lines(raw, 'standard input', raw.lstrip().startswith(b'{'))
-    if not prompts: raise ValueError('no prompt: give one, or --prompts-file, or - for standard input, or --interactive')
+    if not prompts:
+        raise ValueError('no prompt: give one, or --prompts-file, or - for standard input, or --interactive')
     return prompts
 
 def _interactive(go):
@@ -330,7 +383,8 @@ examples:
   hnet_generate "中国" --official hnet_2stage_XL_chinese.pt --config hnet_2stage_XL_chinese --dtype bf16
 ''')
 def hnet_generate(
-    prompts:Param('texts to continue; "" starts a new document, - reads lines from standard input', str, nargs='*'),
+    prompts:Param('texts to continue; "" starts a new document, - reads lines from standard input', str,
+                  nargs='*'),
     prompts_file:str='',     # read prompts from here: a text file with one per line, or .jsonl with "prompt"
     interactive:store_true=False, # ask for prompts until an empty line
     model:str='',            # folder of a saved model; empty means the shipped one
@@ -349,31 +403,38 @@ def hnet_generate(
     jsonl:store_true=False,  # one JSON object per text: prompt, text, done, logprob
     int8:store_true=False,   # int8 weights: less memory, faster for large models
     device:str='auto',       # auto, cpu, cuda or mps
-    official:str='',         # checkpoint of a released H-Net (.pt or .safetensors) to write with, instead of --model
+    official:str='',  # checkpoint of a released H-Net (.pt or .safetensors) to write with, instead of --model
     config:str='',           # its config: a released name or a JSON file
     dtype:str='fp32',        # its matrices: fp32, bf16 or fp16
 ):
     "Continue texts: one streams as it is written, many are written together."
     if isinstance(prompts, str): prompts = [prompts]
-    if interactive and (prompts or prompts_file or jsonl): raise ValueError('--interactive asks for its prompts and prints text: leave out the others')
+    if interactive and (prompts or prompts_file or jsonl):
+        raise ValueError('--interactive asks for its prompts and prints text: leave out the others')
     if not interactive: prompts = given_prompts(prompts, prompts_file)
-    if bool(official)!=bool(config) or (official and model): raise ValueError('--official CHECKPOINT and --config JSON belong together, without --model')
+    if bool(official)!=bool(config) or (official and model):
+        raise ValueError('--official CHECKPOINT and --config JSON belong together, without --model')
     dev = pick_device(device)
     m = OfficialHNet.from_checkpoint(official, config, dtype, dev) if official else _load(model, dev)
-    if int8 and official: raise ValueError('--int8 is for models of this package; for a released one use --dtype bf16 or fp16')
+    if int8 and official:
+        raise ValueError('--int8 is for models of this package; for a released one use --dtype bf16 or fp16')
     if int8: quantize_int8(m)
-    o = dict(max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
+    o = dict(max_new_chars=max_new_chars, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+             repetition_penalty=repetition_penalty,
              frequency_penalty=frequency_penalty, stop=stop or None, guard=None if no_guard else 'default')
     def one(i, p): _print_stream(p, stream(m, p, seed=None if seed is None else seed+i, **o))
     if interactive: return _interactive(one)
     if not (official or model) and any(p.strip() and not ethiopic_share(p) for p in prompts):
-        print('The shipped model knows Amharic; what it writes after another script means little.', file=sys.stderr)
+        print('The shipped model knows Amharic; what it writes after another script means little.',
+              file=sys.stderr)
     if len(prompts)==1 and n==1 and not jsonl: return one(0, prompts[0])
     samples = generate(m, prompts, n=n, batch_size=batch_size, seed=seed, logprobs=True, **o)
     samples = samples if n>1 else [[s] for s in samples]
     for i,(p,ss) in enumerate(zip(prompts, samples)):
         for j,s in enumerate(ss):
-            if jsonl: print(json.dumps(dict(prompt=p, text=s.text, done=s.done, logprob=round(sum(v for _,v in s.logprobs), 4)), ensure_ascii=False))
+            if jsonl:
+                print(json.dumps(dict(prompt=p, text=s.text, done=s.done,
+                                      logprob=round(sum(v for _,v in s.logprobs), 4)), ensure_ascii=False))
             else: print(('\n' if i or j else '')+s.text)
 
 # %% ../nbs/14_cli.ipynb #5f8bb130
@@ -415,31 +476,35 @@ def hnet_memory(
     if checkpointing: cfg = dataclasses.replace(cfg, checkpointing=True)
     recipes = [recipe] if recipe else ['fp32', 'lean']
     half = precision_dtype(precision, pick_device(device))!=torch.float32
-    measured = {r: measure_memory(cfg, batch_size, length, r, accumulate, precision=precision, device=device) for r in recipes} if measure else {}
+    measured = {r: measure_memory(cfg, batch_size, length, r, accumulate, precision=precision,
+                                  device=device) for r in recipes} if measure else {}
     print(f'{preset}, {batch_size} x {length} bytes, {accumulate} batch(es) per update, GB')
-    print(memory_table(cfg, batch_size, length, accumulate, recipes, half, {r: m['peak'] for r,m in measured.items()}).to_string(float_format='{:.2f}'.format))
+    print(memory_table(cfg, batch_size, length, accumulate, recipes, half,
+                       {r: m['peak'] for r,m in measured.items()}).to_string(float_format='{:.2f}'.format))
     for r,m in measured.items():
-        print(f'{r}: {m["bytes_per_s"]:.0f} bytes/s'+(f', {m["allocated"]/1e9:.2f} GB allocated on the GPU at most' if 'allocated' in m else ''))
+        print(f'{r}: {m["bytes_per_s"]:.0f} bytes/s'
+              +(f', {m["allocated"]/1e9:.2f} GB allocated on the GPU at most' if 'allocated' in m else ''))
 
 # %% ../nbs/14_cli.ipynb #e90f53eb
 @command('''
 examples:
   hnet_evaluate shipped --text corpus/test/news.txt
   hnet_evaluate runs/mine/model --text news.txt old=books.txt --train my_texts --out runs/mine/card
-  hnet_evaluate shipped --text news.txt --gold segmentation.tsv --words words.txt --beside runs/isotropic/model
+  hnet_evaluate shipped --text news.txt --gold segmentation.tsv --words words.txt --beside runs/other/model
   hnet_evaluate shipped --text news.txt --sections text,chunks --max-bytes 100000
 ''')
 def hnet_evaluate(
     model:str,              # folder of a saved model; 'shipped' means the one in the package
-    text:Param('text the model has not read: files, folders or globs, one row each; name=file gives a row its name', str, nargs='+')=None,
-    train:str='',           # training text, several separated by commas: for primed PPMd, n-grams, known words and copies
+    text:Param('text the model has not read: files, folders or globs, one row each; name=file gives a row '
+               'its name', str, nargs='+')=None,
+    train:str='',           # its training text, several separated by commas: for PPMd, n-grams, words, copies
     gold:str='',            # gold morpheme boundaries: tab-separated, columns surface and char_boundaries
     words:str='',           # word list, one word per line
     beside:str='',          # other saved models to score on the same text, separated by commas
     out:str='runs/scorecard', # where to write: this path with .json, .md and .html
     name:str='',            # of the card; empty means the model's folder
     max_bytes:int=0,        # sample of each text; 0 means all
-    sections:str='',        # of text, chunks, generation, speed, baselines, separated by commas; empty means all
+    sections:str='',  # of text, chunks, generation, speed, baselines, separated by commas; empty means all
     samples:int=4,          # texts per standard prompt
     max_new_chars:int=200,  # characters of each
     temperature:float=.7,   # of them
@@ -456,9 +521,12 @@ def hnet_evaluate(
     plain = [t for t in text if t.partition('=')[0] not in named]
     registers = read_registers(plain, max_bytes, seed) if plain else []
     registers += read_registers(named, max_bytes, seed) if named else []
-    card = evaluate(default_weights() if model=='shipped' else model, registers, train=many(train), gold=gold or None, words=words or None,
-                    beside=many(beside), out=out, name=name or None, sections=many(sections) or SECTIONS, device=pick_device(device), seed=seed,
-                    samples=samples, max_new_chars=max_new_chars, temperature=temperature, length=length, context=context, bs=batch_size)
+    card = evaluate(default_weights() if model=='shipped' else model, registers, train=many(train),
+                    gold=gold or None, words=words or None,
+                    beside=many(beside), out=out, name=name or None, sections=many(sections) or SECTIONS,
+                    device=pick_device(device), seed=seed,
+                    samples=samples, max_new_chars=max_new_chars, temperature=temperature, length=length,
+                    context=context, bs=batch_size)
     print(card_markdown(card))
     print(f'Written: {out}.html, {out}.md, {out}.json')
 
@@ -489,8 +557,10 @@ def hnet_safety(
     if train:
         if not out: raise ValueError('--train needs --out, the folder for the classifier')
         if texts or file: raise ValueError('--train reads a labelled file: leave out texts and --file')
-        return _train_classifier(train, out, text_column, label_column, harmful, _load(model, pick_device(device)))
-    if not texts and not file: raise ValueError('nothing to check: give texts, --file FILE, --file - for standard input, or --train')
+        return _train_classifier(train, out, text_column, label_column, harmful,
+                                 _load(model, pick_device(device)))
+    if not texts and not file:
+        raise ValueError('nothing to check: give texts, --file FILE, --file - for standard input, or --train')
     guard = CulturalGuard(policy) if policy else default_guard()
     judge = SafetyClassifier.load(classifier, _load(model, pick_device(device))) if classifier else None
     for t in (*([texts] if isinstance(texts, str) else texts), *(_lines(file) if file else ())):
@@ -501,16 +571,23 @@ def _lines(file):
     if file!='-' and not Path(file).is_file(): raise FileNotFoundError(f'no file {file}')
     raw = sys.stdin.buffer.read() if file=='-' else Path(file).read_bytes()
     try: return [l for l in raw.decode('utf-8-sig').splitlines() if l.strip()]
-    except UnicodeDecodeError as e: raise ValueError(f'{"standard input" if file=="-" else file} is not UTF-8 (byte {e.start}): save it as UTF-8') from None
+    except UnicodeDecodeError as e:
+        raise ValueError(f'{"standard input" if file=="-" else file} is not UTF-8 (byte {e.start}): save it '
+                         f'as UTF-8') from None
 
 def _show_findings(text, found, score, judge, as_json):
     "Findings of one text."
     if as_json:
         more = {} if score is None else dict(score=score, harmful=score>=judge.threshold)
-        return print(json.dumps(dict(text=text, findings=[dict(f._asdict(), span=list(f.span)) for f in found], **more), ensure_ascii=False))
-    verdict = '' if score is None else f'   score {score:.2f}, {"harmful" if score>=judge.threshold else "not harmful"} (from {judge.threshold:.2f})'
+        return print(json.dumps(dict(text=text,
+                                     findings=[dict(f._asdict(), span=list(f.span)) for f in found], **more),
+                                     ensure_ascii=False))
+    verdict = ('' if score is None else f'   score {score:.2f}, '
+               f'{"harmful" if score>=judge.threshold else "not harmful"} (from {judge.threshold:.2f})')
     print(f'{"FOUND" if found else "ok   "} {text}{verdict}')
-    for f in found: print(f'      {text[slice(*f.span)]!r} at {f.span[0]}: {f.category}, severity {f.severity}. {f.reason_am} / {f.reason_en}')
+    for f in found:
+        print(f'      {text[slice(*f.span)]!r} at {f.span[0]}: {f.category}, severity {f.severity}. '
+              f'{f.reason_am} / {f.reason_en}')
 
 def _train_classifier(path, out, text_column, label_column, harmful, model):
     "Learn and save."
@@ -518,7 +595,8 @@ def _train_classifier(path, out, text_column, label_column, harmful, model):
     c = SafetyClassifier(model, [h.strip() for h in harmful.split(',') if h.strip()] or None)
     print(f'{len(X)} texts, labels {", ".join(sorted(set(y)))}; reading them with the model ...', flush=True)
     c.fit(X, y).save(out)
-    print(f'Saved to {out}. Harmful: {", ".join(c.harmful)}, from {c.threshold:.2f} on. Use it: hnet_safety TEXT --classifier {out}')
+    print(f'Saved to {out}. Harmful: {", ".join(c.harmful)}, from {c.threshold:.2f} on. Use it: hnet_safety '
+          f'TEXT --classifier {out}')
 
 # %% ../nbs/14_cli.ipynb #864ab1d5
 def _gb(n): return f'{n/1e9:.2f} GB'
@@ -537,12 +615,16 @@ def hnet_info(
     cfg = HNetConfig.from_yaml(Path(model)/'config.yaml') if model else read_config(config)[0]
     with torch.device('meta'): t = parameter_table(AmharicHNet(cfg))
     n = t['total']
-    print(f'hnet_amharic {_version("hnet_amharic")}, Python {platform.python_version()}, torch {torch.__version__}, fastai {_version("fastai")}, fastcore {_version("fastcore")}')
-    print(f'device {pick_device("auto")}, {torch.get_num_threads()} threads, {_gb(psutil.virtual_memory().available)} of {_gb(psutil.virtual_memory().total)} memory free')
-    print(f'precision chosen by auto: {str(precision_dtype("auto", pick_device("auto"))).removeprefix("torch.")}')
+    print(f'hnet_amharic {_version("hnet_amharic")}, Python {platform.python_version()}, torch '
+          f'{torch.__version__}, fastai {_version("fastai")}, fastcore {_version("fastcore")}')
+    print(f'device {pick_device("auto")}, {torch.get_num_threads()} threads, '
+          f'{_gb(psutil.virtual_memory().available)} of {_gb(psutil.virtual_memory().total)} memory free')
+    print(f'precision chosen by auto: '
+          f'{str(precision_dtype("auto", pick_device("auto"))).removeprefix("torch.")}')
     print(f'\n{model or config}:')
     for k,v in t.items(): print(f'  {k:12}{v:>14,}')
-    print(f'\n  weights fp32 {_gb(4*n)}, bf16 {_gb(2*n)}, int8 {_gb(n)}\n  training with AdamW in fp32: {_gb(16*n)} for weights, gradients and two moments, before activations')
+    print(f'\n  weights fp32 {_gb(4*n)}, bf16 {_gb(2*n)}, int8 {_gb(n)}\n  training with AdamW in fp32: '
+          f'{_gb(16*n)} for weights, gradients and two moments, before activations')
     print(f'\npresets: {", ".join(HNetConfig.presets())}')
 
 # %% ../nbs/14_cli.ipynb #dfa6d80c
@@ -562,7 +644,8 @@ def hnet_launch(
     device:str='auto',          # auto, cpu, cuda or mps
 ):
     "Train with all defaults, or show what the shipped model writes."
-    if test_only and (demo or resume): raise ValueError('--test-only trains nothing: leave out --demo and --resume')
+    if test_only and (demo or resume):
+        raise ValueError('--test-only trains nothing: leave out --demo and --resume')
     dev = pick_device(device)
     if test_only: return _write(_load(model, dev))
     if demo: return _demo(dev, steps)
@@ -582,13 +665,16 @@ def _demo(dev, steps):
     from datetime import datetime
     corpus = ByteCorpus.build(sample_folder())
     train,valid = corpus.split(.1)
-    print(f'The embedded sample: {len(corpus)} documents, {corpus.n_bytes/1e3:.0f} kB of Amharic. {len(train)} to learn from, {len(valid)} to measure with.')
+    print(f'The embedded sample: {len(corpus)} documents, {corpus.n_bytes/1e3:.0f} kB of Amharic. '
+          f'{len(train)} to learn from, {len(valid)} to measure with.')
     model = load_default(dev)
     before = bits_per_byte(model, valid)['bpb']
-    print(f'The shipped model, {parameter_table(model)["total"]/1e6:.1f}M parameters: {before:.3f} bits per byte on the documents it will not see.')
+    print(f'The shipped model, {parameter_table(model)["total"]/1e6:.1f}M parameters: {before:.3f} bits per '
+          f'byte on the documents it will not see.')
     out = Path('runs')/datetime.now().strftime('demo-%Y%m%d-%H%M%S')
     with _title(f'Learning from the sample, {steps} steps'):
-        saved = hnet_train(init='shipped', out=str(out), epochs=3, steps_per_epoch=max(1, steps//3), lr=5e-4, warmup=.1, decay=.9, batch_size=4, length=256,
+        saved = hnet_train(init='shipped', out=str(out), epochs=3, steps_per_epoch=max(1, steps//3), lr=5e-4,
+                           warmup=.1, decay=.9, batch_size=4, length=256,
                            valid_windows=24, device=str(dev), checkpoint_every=10**6)
     if not (Path(saved)/'model.safetensors').exists(): return
     model = AmharicHNet.from_pretrained(saved, dev)

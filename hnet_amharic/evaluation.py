@@ -73,7 +73,8 @@ def read_registers(
     text_column='text', # column of .jsonl, .csv, .parquet
 ) -> list:            # Registers, one per source name
     "Text to measure on. Raises MissingData, BadData or ValueError; warns where hardly a letter is Ethiopic."
-    if isinstance(texts, (list, tuple)) and texts and all(isinstance(t, Register) for t in texts): found = texts
+    if isinstance(texts, (list, tuple)) and texts and all(isinstance(t, Register) for t in texts):
+        found = texts
     else:
         docs,path = {},{f.name: f.path for f in find_sources(texts)}
         for name,text in read_documents(texts, text_column): docs.setdefault(name, []).append(text)
@@ -105,7 +106,8 @@ class Meter:
         if self.bar: self.bar.comment = f'{self.rate/1e3:.1f} kB/s'; self.bar.update(self.done)
 
 def reading(model:AmharicHNet):
-    "Context in which a model is in evaluation mode and keeps no gradients; each module is put back as it was."
+    """Context in which a model is in evaluation mode and keeps no gradients;
+    each module is put back as it was."""
     return _evaluating([m for m in model.modules() if m.training])
 
 def byte_costs(
@@ -117,7 +119,8 @@ def byte_costs(
     progress:bool=False,
 ):                    # bits (n,) float32 and closes (n,) bool, for the n bytes of docs.data
     "Cost of every byte given those before it, and where chunks close."
-    w,dev,meter = DocWindows(docs, length, context),next(model.parameters()).device,Meter(docs.n_bytes, progress)
+    w,dev,meter = (DocWindows(docs, length, context),next(model.parameters()).device,
+                   Meter(docs.n_bytes, progress))
     first = docs.starts[w.doc]+w.k*(length-context)
     size = np.minimum(length, docs.ends[w.doc]-first-1)
     order = np.argsort(-size, kind='stable')                             # windows of a batch are of like size
@@ -177,7 +180,8 @@ def bits_by_kind(docs:Register, bits) -> dict: # {kind: [characters, bytes, bits
         out[KINDS[i]] = [int(k.sum()), int(size[k].sum()), float(cost[k].sum())]
     return out
 
-def letter_byte_bits(docs:Register, bits) -> list: # [first bytes, second bytes, third bytes, number of letters]
+def letter_byte_bits(docs:Register,
+                     bits) -> list: # [first bytes, second bytes, third bytes, number of letters]
     "Bits of the three bytes of Ethiopic letters, summed."
     first,size,kind = _characters(docs)
     at = first[(kind==KINDS.index('ethiopic'))&(size==3)]
@@ -213,7 +217,8 @@ def compressor_bits(
     prime:bytes=b'', # training text for the primed rows
 ) -> dict:           # {name: bits, or an ImportError}
     "Bits that general compressors need for `data`."
-    rows = dict(xz=8*len(lzma.compress(data, preset=9|lzma.PRESET_EXTREME)), bzip2=8*len(bz2.compress(data, 9)))
+    rows = dict(xz=8*len(lzma.compress(data, preset=9|lzma.PRESET_EXTREME)),
+                bzip2=8*len(bz2.compress(data, 9)))
     try:
         rows['PPMd, order 12'] = ppmd_bits(data)
         if prime: rows['PPMd, order 12, primed'] = ppmd_bits(data, prime)
@@ -268,7 +273,8 @@ def end_counts(docs:Register, closes):
     d,text = docs.data,docs.data<PAD
     space,ends = np.isin(d, (9, 10, 32)),closes&text
     after = lambda a: np.append(a[1:], False)
-    inside,at,hit = ends&after((d&0xC0)==0x80),ends&(space|after(space)),space&(ends|np.insert(ends[:-1], 0, False))
+    inside,at,hit = (ends&after((d&0xC0)==0x80),ends&(space|after(space)),
+                     space&(ends|np.insert(ends[:-1], 0, False)))
     return np.array([a.sum() for a in (text, ends, inside, at, space, hit)])
 
 def strided(n:int, rate:float):
@@ -289,7 +295,8 @@ def chunk_figures(counts) -> dict:
     "Rates of `end_counts`, summed over registers; None where nothing can be divided."
     n,ends,inside,at,spaces,hit = (int(c) for c in counts)
     def over(a, b): return a/b if b else None
-    return dict(bytes_per_chunk=over(n, ends), inside_character=over(inside, ends), ends_at_spaces=over(at, ends),
+    return dict(bytes_per_chunk=over(n, ends), inside_character=over(inside, ends),
+                ends_at_spaces=over(at, ends),
                 spaces_at_ends=over(hit, spaces))
 
 # %% ../nbs/13_evaluation.ipynb #2a61ff79
@@ -326,7 +333,8 @@ def read_gold(
             n['broken'] += 1; n.setdefault('first_broken', f'line {i}: {row}'[:120])
     if not words: raise ValueError(f"{path}: no usable row; {n['unknown']} are NA, {n['broken']} broken"
                                    +(f", the first in {n['first_broken']}" if n['broken'] else ''))
-    if n['broken']: warnings.warn(f"{path}: {n['broken']} broken rows left out, the first in {n['first_broken']}")
+    if n['broken']:
+        warnings.warn(f"{path}: {n['broken']} broken rows left out, the first in {n['first_broken']}")
     return words,n
 
 def word_boundaries(
@@ -342,7 +350,7 @@ def word_boundaries(
         for row,b in zip(x, ids): row[:len(b)] = torch.from_numpy(b)
         with reading(model): out = model(x.to(dev))
         for m,p,b in zip(out.boundary_mask.cpu().numpy(), out.boundary_prob.float().cpu().numpy(), ids):
-            last = np.append((b[1:]&0xC0)!=0x80, True)               # BOS, space, letters: where each completes
+            last = np.append((b[1:]&0xC0)!=0x80, True)  # BOS, space, letters: where each completes
             found.append(m[:len(b)][last][2:-1]); probs.append(p[:len(b)][last][2:-1])
     return found,probs
 
@@ -396,7 +404,8 @@ def inner_words(
     start:int=0, # words that end at or before this place are left out
 ) -> list:
     "Ethiopic words of a text, without those at its ends that may be cut."
-    return [m[0] for m in FIDEL.finditer(text) if m.end()>start and (m.start() or start) and m.end()<len(text)]
+    return [m[0] for m in FIDEL.finditer(text) if m.end()>start and (m.start() or start)
+            and m.end()<len(text)]
 
 def text_figures(
     texts,   # list of str
@@ -416,7 +425,8 @@ def text_figures(
                 known_words=over(sum(known(w) for ws in words for w in ws), n_words),
                 distinct_1=distinct(1), distinct_2=distinct(2), distinct_3=distinct(3),
                 repetition=over(sum(len(w)-len(set(w)) for w in windows), sum(map(len, windows))),
-                words_per_sentence=over(n_words, len(_STOPS.findall(whole))), punctuation=over(100*marks, chars),
+                words_per_sentence=over(n_words, len(_STOPS.findall(whole))),
+                punctuation=over(100*marks, chars),
                 words=n_words, characters=chars)
 
 def passages(registers, n:int, chars:int, seed:int=0) -> list:
@@ -437,7 +447,7 @@ def longest_copies(
 ) -> list:     # for each text its longest span that occurs in the source
     "Longest common substrings of many texts with one large source (suffix automaton, Blumer et al. 1985)."
     nxt,link,size,ends,last = [{}],[-1],[0],[],0
-    for c in ''.join(t+chr(0xF0000+i) for i,t in enumerate(texts)):             # private characters part the texts
+    for c in ''.join(t+chr(0xF0000+i) for i,t in enumerate(texts)):  # private characters part the texts
         cur,p = len(nxt),last
         nxt.append({}); size.append(size[last]+1); link.append(0)
         while p>=0 and c not in nxt[p]: nxt[p][c] = cur; p = link[p]
@@ -495,7 +505,8 @@ class Scorecard:
     def load(cls, path) -> 'Scorecard':
         "A card from its .json file. Raises ValueError when it is none."
         try: d = json.loads(read_utf8(path)); return cls(**d)
-        except (json.JSONDecodeError, TypeError) as e: raise ValueError(f'{path} is not a scorecard: {e}') from None
+        except (json.JSONDecodeError, TypeError) as e:
+            raise ValueError(f'{path} is not a scorecard: {e}') from None
 
     def show(self):
         "The card: rendered in a notebook, as Markdown in a terminal."
@@ -520,43 +531,50 @@ def _pc(x): return '–' if _none(x) else f'{100*x:.1f} %'
 def _ci(x, digits=3): return '–' if x is None else f'{x[0]:.{digits}f} to {x[1]:.{digits}f}'
 
 def _text_tables(s):
-    head = ['text', 'documents', 'bytes', 'bits per byte', '95 % interval', 'bits per character', 'bits per word']
-    note = ('Bits of all bytes over bytes (one end mark per document included), code points, and words. Windows of '
-            f"{s['length']:,} bytes of which the first {s['context']:,} are only read; every byte is predicted once. "
-            'Interval: documents drawn again with replacement.')
+    head = ['text', 'documents', 'bytes', 'bits per byte', '95 % interval', 'bits per character',
+            'bits per word']
+    note = ('Bits of all bytes over bytes (one end mark per document included), code points, and words. '
+            f"Windows of {s['length']:,} bytes of which the first {s['context']:,} are only read; every byte "
+            'is predicted once. Interval: documents drawn again with replacement.')
     def row(k, r): return [k, _n(r['documents'], 0), _n(r['bytes'], 0), _n(r['bpb']), _ci(r['interval']),
                            _n(r['bits_per_char']), _n(r['bits_per_word'], 2)]
     rows = [row(*o) for o in s['registers'].items()]
     yield Table('text', 'Bits per byte, character and word', note, head, rows)
     _,nb,nx = (sum(v[i] for v in s['kinds'].values()) for i in range(3))
     kinds = sorted(s['kinds'].items(), key=lambda o: -o[1][2])
-    yield Table('text', 'Where the bits go', 'All texts together. Special: ends of documents and control characters.',
+    yield Table('text', 'Where the bits go',
+                'All texts together. Special: ends of documents and control characters.',
                 ['kind of character', 'characters', 'share of bytes', 'share of bits', 'bits per character'],
                 [[k, _n(c, 0), _pc(b/nb), _pc(x/nx), _n(x/c, 2)] for k,(c,b,x) in kinds if c])
     *b,n = s['letter_bytes']
     if n: yield Table('text', 'Inside a letter', 'Mean bits of the bytes of an Ethiopic letter.',
-                      ['first byte', 'second byte', 'third byte', 'letter'], [[_n(x/n) for x in (*b, sum(b))]])
+                      ['first byte', 'second byte', 'third byte', 'letter'],
+                      [[_n(x/n) for x in (*b, sum(b))]])
 
 def _chunk_tables(s):
     shares = ('inside_character', 'ends_at_spaces', 'spaces_at_ends')
     rows = [[k, _n(r['bytes_per_chunk'], 2), *(_pc(r[c]) for c in shares)] for k,r in s['ends'].items()]
-    yield Table('chunks', 'Where chunks end', 'A chunk ends at a space when it closes with the white space or the byte '
+    yield Table('chunks', 'Where chunks end',
+                'A chunk ends at a space when it closes with the white space or the byte '
                 'before it. Fixed stride and random: as many ends per character as the model.',
-                ['chunker', 'bytes per chunk', 'inside a character', 'ends at spaces', 'spaces at ends'], rows)
+                ['chunker', 'bytes per chunk', 'inside a character', 'ends at spaces', 'spaces at ends'],
+                rows)
     if 'gold' not in s: return
     rows = [[k, _pc(r['rate']), _pc(r['precision']), _pc(r['recall']), _n(r['f1']), _ci(r['interval'])]
             for k,r in s['gold'].items()]
     n = s['gold_rows']
     note = (f"{n['used']:,} gold words, each alone behind a space ({n['unknown']:,} of unknown alignment and "
-            f"{n['broken']:,} broken rows left out). Places inside a letter cannot be scored. Random: expected values. "
-            "Chance that the model gives a gold boundary a higher probability than another place: "
+            f"{n['broken']:,} broken rows left out). Places inside a letter cannot be scored. Random: "
+            "expected values. Chance that the model gives a gold boundary a higher probability than another "
+            "place: "
             f"{_pc(s['ranking'])} (50 % is guessing).")
     yield Table('chunks', 'Morpheme boundaries between letters', note,
                 ['chunker', 'ends per place', 'precision', 'recall', 'F1', '95 % interval of F1'], rows)
 
 _TEXT_ROWS = dict(valid_utf8=('valid UTF-8', _pc), known_words=('known words', _pc),
                   listed_words=('words in the word list alone', _pc), distinct_1=('distinct-1', _pc),
-                  distinct_2=('distinct-2', _pc), distinct_3=('distinct-3', _pc), repetition=('repetition', _pc),
+                  distinct_2=('distinct-2', _pc), distinct_3=('distinct-3', _pc),
+                  repetition=('repetition', _pc),
                   words_per_sentence=('words per sentence', lambda x: _n(x, 1)),
                   punctuation=('punctuation in 100 characters', lambda x: _n(x, 1)),
                   copy_median=('longest copy, median, characters', lambda x: _n(x, 0)),
@@ -564,10 +582,11 @@ _TEXT_ROWS = dict(valid_utf8=('valid UTF-8', _pc), known_words=('known words', _
                   words=('words', lambda x: _n(x, 0)))
 
 def _generation_tables(s):
-    note = (f"{len(s['samples'])} texts of at most {s['max_new_chars']} characters, temperature {s['temperature']:g}; "
-            f"real: passages of the text above, as many and as long. Known words: in {s['lexicon']}. Distinct-n: "
-            'different word n-grams over all. Repetition: 8-character windows that stood earlier in the same text. Words '
-            'per sentence: words over closing marks. Longest copy: longest span that stands in the training text.')
+    note = (f"{len(s['samples'])} texts of at most {s['max_new_chars']} characters, temperature "
+            f"{s['temperature']:g}; real: passages of the text above, as many and as long. Known words: in "
+            f"{s['lexicon']}. Distinct-n: different word n-grams over all. Repetition: 8-character windows "
+            'that stood earlier in the same text. Words per sentence: words over closing marks. Longest '
+            'copy: longest span that stands in the training text.')
     a,b = s['generated'],s['real']
     yield Table('generation', 'Generated beside real text', note, ['', 'generated', 'real'],
                 [[title, f(a[k]), f(b[k])] for k,(title,f) in _TEXT_ROWS.items() if k in a])
@@ -576,7 +595,8 @@ def _generation_tables(s):
 
 def _speed_tables(s):
     def unit(x, digits, what): return '–' if _none(x) else f'{_n(x, digits)} {what}'
-    rows = [['parameters', _n(s['parameters'], 0)], ['of them in the embedding', _n(s['embedding_parameters'], 0)],
+    rows = [['parameters', _n(s['parameters'], 0)],
+            ['of them in the embedding', _n(s['embedding_parameters'], 0)],
             ['model on disk', unit(s['megabytes'], 1, 'MB')],
             ['forward pass over 1,024 bytes', unit(s['flops_per_byte']/1e6, 2, 'MFLOP per byte')],
             ['scoring, context read again', unit(s['scoring'], 0, 'bytes/s')],
@@ -586,7 +606,8 @@ def _speed_tables(s):
     yield Table('speed', 'Speed and memory', note, ['what', 'figure'], rows)
 
 def _baseline_tables(s):
-    note = ('Bits per byte. Compressors learn from one document for the next; the models and the n-grams meet each '
+    note = ('Bits per byte. Compressors learn from one document for the next; the models and the n-grams '
+            'meet each '
             'document as they are. '+s['note'])
     yield Table('baselines', 'The same bytes, otherwise', note, ['', *s['registers']],
                 [[k, *map(_n, v)] for k,v in s['bpb'].items()])
@@ -613,7 +634,8 @@ def card_markdown(
     return '\n\n'.join(p for p in parts if p)+'\n'
 
 # %% ../nbs/13_evaluation.ipynb #03e0465c
-PALETTE = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442', '#555555'] # Okabe and Ito
+# Okabe and Ito
+PALETTE = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442', '#555555']
 
 def _axes(h=2.6, fig=None):
     "Axes of a small figure; `fig` None makes one that pyplot does not know."
@@ -648,7 +670,8 @@ def _depth_figure(card):
     depth = [(f'{a:,} +', b/n) for a,(n,b) in zip(DEPTHS, card.sections['text']['depth']) if n]
     ax = _axes()
     ax.plot(*zip(*depth), 'o-', color=PALETTE[0])
-    ax.set(ylim=(0, 1.1*max(b for _,b in depth)), xlabel='bytes of the document already read', ylabel='bits per byte')
+    ax.set(ylim=(0, 1.1*max(b for _,b in depth)), xlabel='bytes of the document already read',
+           ylabel='bits per byte')
     return 'What context is worth',ax.figure
 
 def _sizes_figure(card):
@@ -661,7 +684,8 @@ def _gold_figure(card):
     gold = card.sections['chunks'].get('gold')
     if not gold: return None
     ax,y = _axes(1+.35*len(gold)),np.arange(len(gold))[::-1]
-    for k,mark,colour in (('precision', 'o', PALETTE[4]), ('recall', 's', PALETTE[1]), ('f1', 'D', PALETTE[0])):
+    for k,mark,colour in (('precision', 'o', PALETTE[4]), ('recall', 's', PALETTE[1]),
+                          ('f1', 'D', PALETTE[0])):
         ax.plot(_gaps(r[k] for r in gold.values()), y, mark, color=colour, label=k.replace('f', 'F'))
     ax.set(yticks=y, yticklabels=list(gold), xlim=(-.03, 1.03)); ax.grid(axis='x', alpha=.3); _legend(ax)
     return 'Gold morpheme boundaries',ax.figure
@@ -676,7 +700,8 @@ def _copies_figure(card):
     _legend(ax)
     return 'Copying',ax.figure
 
-_FIGURES = [('text', _bits_figure), ('text', _kinds_figure), ('text', _depth_figure), ('chunks', _sizes_figure),
+_FIGURES = [('text', _bits_figure), ('text', _kinds_figure), ('text', _depth_figure),
+            ('chunks', _sizes_figure),
             ('chunks', _gold_figure), ('generation', _copies_figure)]
 
 def card_figures(card:Scorecard) -> list: # (section, title, matplotlib Figure)
@@ -700,14 +725,17 @@ def card_html(card:Scorecard) -> str:
     def row(cells, tag='td'): return '<tr>'+''.join(f'<{tag}>{e(c)}</{tag}>' for c in cells)+'</tr>'
     for s in SECTIONS:
         for t in (t for t in tables if t.section==s):
-            out += [f'<h2>{e(t.title)}</h2><p>{e(t.note)}</p>', '<div class="wide"><table>', row(t.head, 'th'),
+            out += [f'<h2>{e(t.title)}</h2><p>{e(t.note)}</p>', '<div class="wide"><table>',
+                    row(t.head, 'th'),
                     *map(row, t.rows), '</table></div>']
         for _,title,fig in (f for f in figures if f[0]==s):
             buf = io.BytesIO(); fig.savefig(buf, format='svg', metadata=dict(Date=None))
             src = 'data:image/svg+xml;base64,'+base64.b64encode(buf.getvalue()).decode()
-            out.append(f'<figure><figcaption>{e(title)}</figcaption><img alt="{e(title)}" src="{src}"></figure>')
+            out.append(f'<figure><figcaption>{e(title)}</figcaption><img alt="{e(title)}" '
+                       f'src="{src}"></figure>')
     head = f'<meta charset="utf-8"><title>{e(card.name)}</title><style>{_CSS}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n'+'\n'.join(out)+'\n</body></html>\n'
+    body = '\n'.join(out)
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 # %% ../nbs/13_evaluation.ipynb #be517bfb
 @dataclass
@@ -850,7 +878,8 @@ def _model_of(model):
     "(model, name, folder) of a model or of the folder it was saved in."
     if isinstance(model, AmharicHNet): return model,'model',None
     folder = Path(model)
-    return AmharicHNet.from_pretrained(folder),folder.parent.name if folder.name=='model' else folder.name,folder
+    return (AmharicHNet.from_pretrained(folder),folder.parent.name if folder.name=='model' else folder.name,
+            folder)
 
 def _models(beside, device) -> dict: # {name: model}
     "Models to score beside; folders give their names."
@@ -884,20 +913,24 @@ def evaluate(
     seed:int=0,      # of samples of text, generated text and random chunks
     **options,       # length, context, bs, samples, max_new_chars, temperature, prime_bytes, order: see Job
 ) -> Scorecard:
-    "Measure a model. ValueError or FileNotFoundError for bad input; a section that fails is named on the card."
-    if set(sections)-set(SECTIONS): raise ValueError(f'sections={sections!r}: choose from {", ".join(SECTIONS)}')
+    """Measure a model. ValueError or FileNotFoundError for bad input;
+    a section that fails is named on the card."""
+    if set(sections)-set(SECTIONS):
+        raise ValueError(f'sections={sections!r}: choose from {", ".join(SECTIONS)}')
     registers = read_registers(texts, max_bytes, seed)
     both = [r.name for r in registers]
     if len(set(both))<len(both): raise ValueError(f'two texts are called alike: {both}')
     m,known,folder = _model_of(model)
     job = Job(m if device is None else m.to(device), name or known, registers, folder=folder, seed=seed,
-              train=_training_text(train, registers) if train else None, gold=read_gold(gold) if gold else None,
+              train=_training_text(train, registers) if train else None,
+              gold=read_gold(gold) if gold else None,
               words=words if words is None or isinstance(words, set) else read_words(words),
               progress=sys.stdout.isatty() if progress is None else progress, beside=_models(beside, device),
               **options)
     if job.name in job.beside:
         raise ValueError(f'two models are called {job.name!r}: give name, or beside={{name: folder}}')
-    card = Scorecard(job.name, dict(bytes=sum(r.n_bytes for r in registers), texts=', '.join(both), seed=seed))
+    card = Scorecard(job.name,
+                     dict(bytes=sum(r.n_bytes for r in registers), texts=', '.join(both), seed=seed))
     for s in (s for s in SECTIONS if s in sections):
         if job.progress: print(f'{s} ...', flush=True)
         try: card.sections[s] = _RUN[s](job)
@@ -949,5 +982,6 @@ def compare(
     ax.set(yticks=-np.arange(len(cards)), yticklabels=[c.name for c in cards], xlabel='bits per byte')
     ax.grid(axis='x', alpha=.3)
     lines = dict(zip(*ax.get_legend_handles_labels()[::-1]))
-    ax.legend(lines.values(), lines.keys(), fontsize=8, frameon=False, bbox_to_anchor=(1, 1), loc='upper left')
+    ax.legend(lines.values(), lines.keys(), fontsize=8, frameon=False, bbox_to_anchor=(1, 1),
+              loc='upper left')
     return pd.DataFrame(rows).set_index('model')

@@ -24,7 +24,8 @@ from .dechunker import ema, ste
 # %% ../nbs/08_official.ipynb #1a0e4079
 class BadConfig(ValueError): "A config that describes no H-Net; the message names the field."
 
-_SSM,_ATTN = {'chunk_size', 'd_conv', 'd_state', 'expand', 'headdim'},{'num_heads', 'rotary_emb_dim', 'window_size'}
+_SSM,_ATTN = ({'chunk_size', 'd_conv', 'd_state', 'expand', 'headdim'},
+              {'num_heads', 'rotary_emb_dim', 'window_size'})
 
 @dataclass(frozen=True)
 class OfficialConfig:
@@ -42,7 +43,8 @@ class OfficialConfig:
         "Layout strings, outermost stage first."
         out,l = [],self.arch_layout
         while isinstance(l, list) and len(l)==3: out.append((l[0], l[2])); l = l[1]
-        if not (isinstance(l, list) and len(l)==1): raise BadConfig(f'arch_layout: {l!r} is neither [encoder, [...], decoder] nor [main]')
+        if not (isinstance(l, list) and len(l)==1):
+            raise BadConfig(f'arch_layout: {l!r} is neither [encoder, [...], decoder] nor [main]')
         return out+[(l[0], None)]
 
     def __post_init__(self):
@@ -52,21 +54,32 @@ class OfficialConfig:
             except (ValueError, TypeError) as e: raise BadConfig(f'arch_layout: {e}') from None
             if not ok: raise BadConfig('arch_layout: an empty stack')
         for where,names in (('ssm_cfg', _SSM), ('attn_cfg', _ATTN)):
-            for k in getattr(self, where).keys()-names: raise BadConfig(f'{where}: unknown field {k!r}; known are {", ".join(sorted(names))}')
-        lists = dict(d_model=self.d_model, d_intermediate=self.d_intermediate, **{f'attn_cfg.{k}': self.attn_cfg.get(k) for k in sorted(_ATTN)})
+            for k in getattr(self, where).keys()-names:
+                raise BadConfig(f'{where}: unknown field {k!r}; known are {", ".join(sorted(names))}')
+        lists = dict(d_model=self.d_model, d_intermediate=self.d_intermediate,
+                     **{f'attn_cfg.{k}': self.attn_cfg.get(k) for k in sorted(_ATTN)})
         for k,v in lists.items():
-            if not (isinstance(v, (list, tuple)) and len(v)==n and all(isinstance(i, int) for i in v)): raise BadConfig(f'{k} is {v!r}, expected {n} whole numbers, one per stage')
-        for i,(d,h,r) in enumerate(zip(self.d_model, self.attn_cfg['num_heads'], self.attn_cfg['rotary_emb_dim'])):
-            if i and d<self.d_model[i-1]: raise BadConfig(f'd_model: stage {i} is narrower than the stage around it ({d} < {self.d_model[i-1]})')
+            if not (isinstance(v, (list, tuple)) and len(v)==n and all(isinstance(i, int) for i in v)):
+                raise BadConfig(f'{k} is {v!r}, expected {n} whole numbers, one per stage')
+        for i,(d,h,r) in enumerate(zip(self.d_model, self.attn_cfg['num_heads'],
+                                       self.attn_cfg['rotary_emb_dim'])):
+            if i and d<self.d_model[i-1]:
+                raise BadConfig(f'd_model: stage {i} is narrower than the stage around it ({d} < '
+                                f'{self.d_model[i-1]})')
             if h<1 or d%h: raise BadConfig(f'stage {i}: width {d} is not a multiple of num_heads={h}')
-            if not (0<r<=d//h and r%2==0): raise BadConfig(f'stage {i}: rotary_emb_dim={r} must be even and at most the head width {d//h}')
-            if any(c in 'MT' for s in self.layouts[i] if s for c in s) and self.d_intermediate[i]<1: raise BadConfig(f'stage {i}: layout {self.layouts[i]} has MLPs but d_intermediate is {self.d_intermediate[i]}')
+            if not (0<r<=d//h and r%2==0):
+                raise BadConfig(f'stage {i}: rotary_emb_dim={r} must be even and at most the head width '
+                                f'{d//h}')
+            if any(c in 'MT' for s in self.layouts[i] if s for c in s) and self.d_intermediate[i]<1:
+                raise BadConfig(f'stage {i}: layout {self.layouts[i]} has MLPs but d_intermediate is '
+                                f'{self.d_intermediate[i]}')
 
 # %% ../nbs/08_official.ipynb #2eeb357c
 def _released(inner, widths, ff, rotary, outer=True):
     layout = ['m4', ['T1m4', [inner], 'm4T1'], 'm4'] if outer else ['m4', [inner], 'm4']
     n = len(widths)
-    return dict(arch_layout=layout, d_model=widths, d_intermediate=ff, attn_cfg=dict(num_heads=[16]*n, rotary_emb_dim=rotary, window_size=[1023]*(n-1)+[-1]))
+    return dict(arch_layout=layout, d_model=widths, d_intermediate=ff,
+                attn_cfg=dict(num_heads=[16]*n, rotary_emb_dim=rotary, window_size=[1023]*(n-1)+[-1]))
 
 RELEASED = dict(
     hnet_1stage_L=_released('T22', [1024, 1536], [0, 4096], [32, 48], outer=False),
@@ -84,15 +97,19 @@ def read_official_config(
     if isinstance(config, (str, Path)):
         where,path = str(config),Path(config)
         if str(config) in RELEASED: config = RELEASED[str(config)]
-        elif not path.is_file(): raise FileNotFoundError(f'no config {path}: give a JSON file or one of {", ".join(RELEASED)}')
+        elif not path.is_file():
+            raise FileNotFoundError(f'no config {path}: give a JSON file or one of {", ".join(RELEASED)}')
         else:
             try: config = json.loads(path.read_text(encoding='utf8'))
             except ValueError as e: raise BadConfig(f'{path} is not JSON: {e}') from None
-    if not isinstance(config, dict): raise BadConfig(f'{where}: expected an object with arch_layout, d_model, ..., found {type(config).__name__}')
+    if not isinstance(config, dict):
+        raise BadConfig(f'{where}: expected an object with arch_layout, d_model, ..., found '
+                        f'{type(config).__name__}')
     known = [f.name for f in fields(OfficialConfig)]
     for k in config.keys()-set(known):
         near = difflib.get_close_matches(k, known, 1)
-        raise BadConfig(f'{where}: unknown field {k!r}'+(f', did you mean {near[0]!r}?' if near else f'; known are {", ".join(known)}'))
+        raise BadConfig(f'{where}: unknown field {k!r}'
+                        +(f', did you mean {near[0]!r}?' if near else f'; known are {", ".join(known)}'))
     for k in ('arch_layout', 'd_model', 'd_intermediate', 'attn_cfg'):
         if k not in config: raise BadConfig(f'{where}: {k} is missing')
     return OfficialConfig(**config)
@@ -115,7 +132,9 @@ class Router(nn.Module):
 # %% ../nbs/08_official.ipynb #88e53ca3
 @dataclass
 class StageState:
-    "What a stage remembers: last encodings `last` (B, D), whether there are any `seen` (B,), smoothed chunk `z` (B, D), last decision `prob`, `mask` (B,), states of its stacks, and of the stage inside; `used` bounds the positions read."
+    """What a stage remembers: last encodings `last` (B, D), whether there are any `seen` (B,), smoothed chunk
+    `z` (B, D), last decision `prob`, `mask` (B,), states of its stacks, and of the stage inside; `used`
+    bounds the positions read."""
     last:Tensor
     seen:Tensor
     z:Tensor
@@ -138,8 +157,10 @@ class Stage(nn.Module):
         super().__init__()
         d,(enc,dec),a,s = cfg.d_model[i],cfg.layouts[i],cfg.attn_cfg,cfg.ssm_cfg
         w,wider = a['window_size'][i],d-cfg.d_model[i-1] if i else 0
-        attn = dict(n_heads=a['num_heads'][i], window=w+1 if w>=0 else None, rotary_dim=a['rotary_emb_dim'][i])
-        ssm = dict(d_state=s.get('d_state', 128), d_conv=s.get('d_conv', 4), expand=s.get('expand', 2), head_dim=s.get('headdim', 64), chunk=min(64, s.get('chunk_size', 64)))
+        attn = dict(n_heads=a['num_heads'][i], window=w+1 if w>=0 else None,
+                    rotary_dim=a['rotary_emb_dim'][i])
+        ssm = dict(d_state=s.get('d_state', 128), d_conv=s.get('d_conv', 4), expand=s.get('expand', 2),
+                   head_dim=s.get('headdim', 64), chunk=min(64, s.get('chunk_size', 64)))
         stack = lambda layout: Isotropic(layout, d, cfg.d_intermediate[i], attn, ssm)
         self.pad_dimension = nn.Parameter(torch.zeros(wider)) if wider else None
         self.encoder = stack(enc) if dec else None
@@ -152,7 +173,8 @@ class Stage(nn.Module):
 
     def widen(self, x:Tensor) -> Tensor:
         "Append the learned vector."
-        return x if self.pad_dimension is None else torch.cat([x, self.pad_dimension.to(x.dtype).expand(*x.shape[:-1], -1)], -1)
+        return x if self.pad_dimension is None else torch.cat(
+            [x, self.pad_dimension.to(x.dtype).expand(*x.shape[:-1], -1)], -1)
 
     def mix(self, z:Tensor, h:Tensor) -> Tensor:
         "Smoothed chunks plus projected encodings, fp32 as released."
@@ -162,7 +184,8 @@ class Stage(nn.Module):
 # %% ../nbs/08_official.ipynb #a5b85cef
 @patch
 def init_state(self:Stage, B:int, n:int=0, device=None, deep:bool=True) -> StageState:
-    "Nothing read; room for `n` positions before a cache must grow. Without `deep` the stage inside gets no state."
+    """Nothing read; room for `n` positions before a cache must grow.
+    Without `deep` the stage inside gets no state."""
     dtype = next(p.dtype for p in self.parameters() if p.dim()==2)
     stack = lambda m: m.init_state(B, n+64, device, dtype)
     if self.encoder is None: return StageState(None, None, None, None, None, [], [], stack(self.main_network))
@@ -175,7 +198,7 @@ def forward(self:Stage,
     x:Tensor,        # (B, L, D)
     lengths:Tensor,  # (B,) valid positions of right-padded rows, at least 1
     keep:bool=False, # return a state to step from
-):                   # y (B, L, D), boundary_prob and boundary_mask of this stage and those inside, state or None
+):  # y (B, L, D), boundary_prob and boundary_mask of this stage and those inside, state or None
     "The parallel pass."
     D,x,(B,L),dev = x.shape[-1],self.widen(x),x.shape[:2],x.device
     st = self.init_state(B, L, dev, deep=False) if keep else None
@@ -191,7 +214,8 @@ def forward(self:Stage,
     y = self.mix(z.gather(1, idx)*ste(torch.where(mask, p, 1-p))[...,None], h)           # eq. 6 to 9
     if keep:
         row,at = torch.arange(B, device=dev),lengths-1
-        st.inner,st.last,st.z,st.prob,st.mask,st.seen = inner,h[row,at],z[row,n-1],p[row,at],mask[row,at],~st.seen
+        st.inner,st.last,st.z,st.prob,st.mask,st.seen = (inner,h[row,at],z[row,n-1],p[row,at],mask[row,at],
+                                                         ~st.seen)
     return self.decoder(y, st and st.decoder, lengths)[...,:D],[p]+probs,[mask]+masks,st
 
 @patch
@@ -215,7 +239,8 @@ def step(self:Stage, x:Tensor, st:StageState, active:Tensor) -> Tensor: # (B, D)
 # %% ../nbs/08_official.ipynb #ab1361ef
 @dataclass
 class OfficialOutput:
-    "logits (B, L, vocab) fp32; boundary_prob and boundary_mask, a list with (B, M) per stage: M is L outside, the number of chunks further in."
+    """logits (B, L, vocab) fp32; boundary_prob and boundary_mask, a list with (B,
+    M) per stage: M is L outside, the number of chunks further in."""
     logits:Tensor
     boundary_prob:list
     boundary_mask:list
@@ -234,15 +259,21 @@ class OfficialHNet(nn.Module):
     def precision(self):
         "Autocast to the type of the weights."
         w = self.lm_head.weight
-        with torch.autocast(w.device.type, w.dtype if w.dtype!=torch.float32 else torch.bfloat16, enabled=w.dtype!=torch.float32): yield
+        with torch.autocast(w.device.type, w.dtype if w.dtype!=torch.float32 else torch.bfloat16,
+                            enabled=w.dtype!=torch.float32):
+            yield
 
     def check(self, ids, lengths):
         "Raise ValueError for input that is no batch of bytes; returns lengths."
         B,L = ids.shape if ids.dim()==2 else (0, 0)
-        if not (B and L) or ids.is_floating_point(): raise ValueError(f'ids is {ids.dtype} {tuple(ids.shape)}, expected whole numbers (B, L), at least 1 x 1')
-        if (lo:=ids.min())<0 or (hi:=ids.max())>=self.cfg.vocab_size: raise ValueError(f'ids outside 0..{self.cfg.vocab_size-1}: {int(lo if lo<0 else hi)}')
+        if not (B and L) or ids.is_floating_point():
+            raise ValueError(f'ids is {ids.dtype} {tuple(ids.shape)}, expected whole numbers (B, L), at '
+                             f'least 1 x 1')
+        if (lo:=ids.min())<0 or (hi:=ids.max())>=self.cfg.vocab_size:
+            raise ValueError(f'ids outside 0..{self.cfg.vocab_size-1}: {int(lo if lo<0 else hi)}')
         if lengths is None: return torch.full((B,), L, device=ids.device)
-        if lengths.shape!=(B,) or lengths.min()<1 or lengths.max()>L: raise ValueError(f'lengths must be ({B},) numbers from 1 to {L}, one per row')
+        if lengths.shape!=(B,) or lengths.min()<1 or lengths.max()>L:
+            raise ValueError(f'lengths must be ({B},) numbers from 1 to {L}, one per row')
         return lengths
 
     def forward(self,
@@ -267,7 +298,8 @@ class OfficialHNet(nn.Module):
     def step(self, ids:Tensor, state:StageState) -> Tensor: # (B,) to (B, vocab)
         "Read one more byte in every row; logits for the byte after it."
         with self.precision():
-            y = self.backbone.step(self.embeddings(ids).float(), state, torch.ones_like(ids, dtype=torch.bool))
+            y = self.backbone.step(self.embeddings(ids).float(), state,
+                                   torch.ones_like(ids, dtype=torch.bool))
             return self.lm_head(y).float()
 
     def init_state(self, B:int) -> StageState:
@@ -275,7 +307,8 @@ class OfficialHNet(nn.Module):
         return self.backbone.init_state(B, 0, self.lm_head.weight.device)
 
 # %% ../nbs/08_official.ipynb #1d9a11a0
-class BadCheckpoint(ValueError): "A file that holds no usable weights; the message says what is wrong and what to do."
+class BadCheckpoint(ValueError):
+    "A file that holds no usable weights; the message says what is wrong and what to do."
 
 _GROUP = 2**28 # bytes of a checkpoint mapped at a time
 _DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
@@ -285,17 +318,22 @@ def _check_archive(path:Path):
     try:
         with zipfile.ZipFile(path) as z: infos = z.infolist()
     except zipfile.BadZipFile:
-        raise BadCheckpoint(f'{path} is no zip archive: a truncated download, or an old pickle, which is not opened here because it could run code. '
+        raise BadCheckpoint(f'{path} is no zip archive: a truncated download, or an old pickle, which is not '
+                            f'opened here because it could run code. '
                             'Download it again, or convert it to safetensors where you trust it') from None
-    if any(i.compress_type!=zipfile.ZIP_STORED for i in infos) or sum(i.file_size for i in infos)>path.stat().st_size:
-        raise BadCheckpoint(f'{path} holds compressed or overlapping parts, which PyTorch never writes; it was not opened')
-    if any(i.filename.endswith('.pkl') and i.file_size>2**24 for i in infos): raise BadCheckpoint(f'{path}: the list of tensors takes more than 16 MB; it was not opened')
+    if any(i.compress_type!=zipfile.ZIP_STORED for i in infos) or sum(i.file_size
+                                                                      for i in infos)>path.stat().st_size:
+        raise BadCheckpoint(f'{path} holds compressed or overlapping parts, which PyTorch never writes; it '
+                            f'was not opened')
+    if any(i.filename.endswith('.pkl') and i.file_size>2**24 for i in infos):
+        raise BadCheckpoint(f'{path}: the list of tensors takes more than 16 MB; it was not opened')
 
 class WeightsFile:
     "Names, shapes and tensors of a checkpoint that stays on disk."
     def __init__(self, path):
         self.path = path = Path(path)
-        if not path.is_file(): raise FileNotFoundError(f'no checkpoint {path}: give a .pt or .safetensors file')
+        if not path.is_file():
+            raise FileNotFoundError(f'no checkpoint {path}: give a .pt or .safetensors file')
         with open(path, 'rb') as f: head = f.read(9)
         self.safe = head[8:9]==b'{'
         if not self.safe: _check_archive(path)
@@ -305,19 +343,29 @@ class WeightsFile:
         "Mapped tensors by name (.pt), or shapes by name (safetensors)."
         if self.safe:
             try:
-                with safe_open(self.path, 'pt') as f: return {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
-            except SafetensorError as e: raise BadCheckpoint(f'{self.path} is not safetensors or is truncated: {e}') from None
+                with safe_open(self.path, 'pt') as f:
+                    return {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+            except SafetensorError as e:
+                raise BadCheckpoint(f'{self.path} is not safetensors or is truncated: {e}') from None
         try: sd = torch.load(self.path, map_location='cpu', mmap=True, weights_only=True)
-        except pickle.UnpicklingError: raise BadCheckpoint(f'{self.path} holds something besides tensors, perhaps code; it was not opened. Save a flat dict of tensors') from None
-        except (RuntimeError, EOFError, ValueError, KeyError) as e: raise BadCheckpoint(f'{self.path} cannot be read: {str(e).splitlines()[0]}') from None
-        if not isinstance(sd, dict): raise BadCheckpoint(f'{self.path} holds a {type(sd).__name__}, expected a flat dict of tensors')
+        except pickle.UnpicklingError:
+            raise BadCheckpoint(f'{self.path} holds something besides tensors, perhaps code; it was not '
+                                f'opened. Save a flat dict of tensors') from None
+        except (RuntimeError, EOFError, ValueError, KeyError) as e:
+            raise BadCheckpoint(f'{self.path} cannot be read: {str(e).splitlines()[0]}') from None
+        if not isinstance(sd, dict):
+            raise BadCheckpoint(f'{self.path} holds a {type(sd).__name__}, expected a flat dict of tensors')
         for k,v in sd.items():
-            if isinstance(v, dict): raise BadCheckpoint(f'{self.path} is nested: {k!r} holds a dict. Save that inner dict by itself')
-            if not isinstance(k, str) or not isinstance(v, Tensor): raise BadCheckpoint(f'{self.path}: entry {k!r} is a {type(v).__name__}, expected a tensor')
+            if isinstance(v, dict):
+                raise BadCheckpoint(f'{self.path} is nested: {k!r} holds a dict. Save that inner dict by '
+                                    f'itself')
+            if not isinstance(k, str) or not isinstance(v, Tensor):
+                raise BadCheckpoint(f'{self.path}: entry {k!r} is a {type(v).__name__}, expected a tensor')
         return sd
 
     def tensors(self):
-        "Name and a copy of every tensor, group by group. Raises BadCheckpoint for values that are not finite."
+        """Name and a copy of every tensor, group by group.
+        Raises BadCheckpoint for values that are not finite."""
         names = list(self.shapes)
         while names:
             source = safe_open(self.path, 'pt') if self.safe else self.open()
@@ -325,7 +373,9 @@ class WeightsFile:
             while names and size<_GROUP:
                 k = names.pop(0); t = source.get_tensor(k) if self.safe else source[k]
                 size += t.numel()*t.element_size()
-                if not torch.isfinite(t).all(): raise BadCheckpoint(f'{self.path}: tensor {k!r} has values that are not finite; the file is damaged, or was saved in fp16 and overflowed')
+                if not torch.isfinite(t).all():
+                    raise BadCheckpoint(f'{self.path}: tensor {k!r} has values that are not finite; the file '
+                                        f'is damaged, or was saved in fp16 and overflowed')
                 yield k,t
             del source,t
 
@@ -336,17 +386,20 @@ def compare_shapes(
 ) -> dict:         # missing, unexpected, misshaped: lists of lines, empty when all is well
     "What does not fit between a checkpoint and a model."
     return dict(missing=sorted(expected.keys()-found.keys()), unexpected=sorted(found.keys()-expected.keys()),
-                misshaped=[f'{k}: {found[k]} in the file, {expected[k]} in the model' for k in expected if k in found and found[k]!=expected[k]])
+                misshaped=[f'{k}: {found[k]} in the file, {expected[k]} in the model' for k in expected
+                           if k in found and found[k]!=expected[k]])
 
 def _require_match(path, found, model, config):
     report = compare_shapes(found, {k: tuple(t.shape) for k,t in model.state_dict().items()})
     if not any(report.values()): return
     lines = [f'{path} does not fit the config {config if isinstance(config, (str, Path)) else "given"}:']
     for what,names in report.items():
-        if names: lines.append(f'  {len(names)} {what}: '+', '.join(names[:4])+(', ...' if len(names)>4 else ''))
+        if names:
+            lines.append(f'  {len(names)} {what}: '+', '.join(names[:4])+(', ...' if len(names)>4 else ''))
     for name in RELEASED:
         with torch.device('meta'): other = OfficialHNet(name)
-        if not any(compare_shapes(found, {k: tuple(t.shape) for k,t in other.state_dict().items()}).values()): lines.append(f'Its tensors are those of {name}: use that config')
+        if not any(compare_shapes(found, {k: tuple(t.shape) for k,t in other.state_dict().items()}).values()):
+            lines.append(f'Its tensors are those of {name}: use that config')
     raise BadCheckpoint('\n'.join(lines))
 
 @patch(cls_method=True)
@@ -355,14 +408,17 @@ def from_checkpoint(cls:OfficialHNet,
     config,        # its config: dict, released name or path of a JSON file
     dtype=None,    # fp32, bf16 or fp16 for matrices (vectors stay fp32); None means fp32
     device=None):  # where to; None means CPU
-    "The model, in evaluation mode. Raises BadCheckpoint, BadConfig or FileNotFoundError; names and shapes are checked before anything is allocated."
+    """The model, in evaluation mode. Raises BadCheckpoint, BadConfig or FileNotFoundError;
+    names and shapes are checked before anything is allocated."""
     if dtype not in (None, *_DTYPES): raise ValueError(f'dtype={dtype!r}: choose {", ".join(_DTYPES)}')
     with torch.device('meta'): m = cls(config)
     file = WeightsFile(path)
     _require_match(path, file.shapes, m, config)
     for k,t in file.tensors():
-        t = t.detach().to(device or 'cpu', _DTYPES[dtype or 'fp32'] if t.dim()>=2 else torch.float32, copy=True)
-        if dtype=='fp16' and not torch.isfinite(t).all(): raise BadCheckpoint(f'{path}: tensor {k!r} does not fit into fp16; load it as bf16')
+        t = t.detach().to(device or 'cpu', _DTYPES[dtype or 'fp32'] if t.dim()>=2 else torch.float32,
+                          copy=True)
+        if dtype=='fp16' and not torch.isfinite(t).all():
+            raise BadCheckpoint(f'{path}: tensor {k!r} does not fit into fp16; load it as bf16')
         owner,_,name = k.rpartition('.')
         setattr(m.get_submodule(owner), name, nn.Parameter(t))
     if m.cfg.tie_embeddings: m.lm_head.weight = m.embeddings.weight
@@ -382,9 +438,11 @@ def convert_checkpoint(
     if config is not None:
         with torch.device('meta'): m = OfficialHNet(config)
         _require_match(source, file.shapes, m, config)
-    sd = {k: t.detach().to(_DTYPES[dtype] if dtype and t.dim()>=2 else t.dtype, copy=True).contiguous() for k,t in file.tensors()}
+    sd = {k: t.detach().to(_DTYPES[dtype] if dtype and t.dim()>=2 else t.dtype,
+                           copy=True).contiguous() for k,t in file.tensors()}
     for k,t in sd.items():
-        if not torch.isfinite(t).all(): raise BadCheckpoint(f'{source}: tensor {k!r} does not fit into {dtype}; choose bf16')
+        if not torch.isfinite(t).all():
+            raise BadCheckpoint(f'{source}: tensor {k!r} does not fit into {dtype}; choose bf16')
     out.parent.mkdir(parents=True, exist_ok=True)
     tmp = out.with_name(f'.{out.name}.tmp')
     try: save_file(sd, tmp, metadata=dict(format='pt')); os.replace(tmp, out)
@@ -395,7 +453,8 @@ def convert_checkpoint(
 def check_gold(
     folder, # with NAME.json, NAME.pt and NAME.expected.safetensors
 ) -> list:  # (name, path, largest difference of logits, boundaries identical)
-    "Compare every golden model of a folder: the parallel pass, and prefill of half the bytes followed by steps."
+    """Compare every golden model of a folder: the parallel pass, and prefill of half the bytes followed by
+    steps."""
     rows = []
     for f in sorted(Path(folder).glob('*.expected.safetensors')):
         name = f.name.removesuffix('.expected.safetensors')
@@ -409,5 +468,6 @@ def check_gold(
         got,masks = [lg],[]
         for t in range(n, ids.shape[1]): got.append(m.step(ids[:,t], st)); masks.append(st.mask)
         gap = (torch.stack(got, 1)-want['logits'][:,n-1:]).abs().max().item()
-        rows.append((name, 'prefill + step', gap, torch.equal(torch.stack(masks, 1), want['boundary_mask_0'][:,n:])))
+        rows.append((name, 'prefill + step', gap,
+                     torch.equal(torch.stack(masks, 1), want['boundary_mask_0'][:,n:])))
     return rows

@@ -29,31 +29,45 @@ LAYOUTS = dict(                                # a tensor that only this layout 
 class Source:
     "Tensors by name, wherever they come from; `layout` is released, amharic, specification or other."
     def __init__(self, source):
-        if isinstance(source, Source): self.tensors,self.where,self.model = source.tensors,source.where,source.model
-        elif isinstance(source, nn.Module): self.tensors,self.where,self.model = dict(source.state_dict()),type(source).__name__,source
+        if isinstance(source, Source):
+            self.tensors,self.where,self.model = source.tensors,source.where,source.model
+        elif isinstance(source, nn.Module):
+            self.tensors,self.where,self.model = dict(source.state_dict()),type(source).__name__,source
         elif isinstance(source, dict): self.tensors,self.where,self.model = source,'dict',None
-        elif Path(source).is_dir(): self.tensors,self.where,self.model = load_tensors(Path(source)/'model.safetensors'),str(source),None
+        elif Path(source).is_dir():
+            self.tensors,self.where,self.model = (load_tensors(Path(source)/'model.safetensors'),str(source),
+                                                  None)
         else: self.tensors,self.where,self.model = dict(WeightsFile(source).tensors()),str(source),None
         for k,v in self.tensors.items():
-            if not isinstance(v, Tensor): raise ValueError(f'{self.where}: entry {k!r} is a {type(v).__name__}, expected a tensor')
-            if not torch.isfinite(v).all(): raise ValueError(f'{self.where}: tensor {k!r} has values that are not finite')
+            if not isinstance(v, Tensor):
+                raise ValueError(f'{self.where}: entry {k!r} is a {type(v).__name__}, expected a tensor')
+            if not torch.isfinite(v).all():
+                raise ValueError(f'{self.where}: tensor {k!r} has values that are not finite')
         if not self.tensors: raise ValueError(f'{self.where} holds no tensors')
-        self.layout = next((l for l,r in LAYOUTS.items() if any(re.fullmatch(r, k) for k in self.tensors)), 'other')
+        self.layout = next((l for l,r in LAYOUTS.items() if any(re.fullmatch(r, k) for k in self.tensors)),
+                           'other')
 
     def __getitem__(self, name) -> Tensor: return self.tensors[name].detach().float()
 
 # %% ../nbs/09_transfer.ipynb #f27ed003
 MAPPINGS = dict(
-    released=[(r'embeddings\.weight', 'embedding.byte.weight'), (r'lm_head\.weight', 'head.weight'), (r'backbone\.encoder\.(.+)', r'encoder.\1'),
-              (r'backbone\.decoder\.(.+)', r'dechunker.stack.\1'), (r'backbone\.routing_module\.(.+)', r'chunker.nets.0.\1'),
+    released=[(r'embeddings\.weight', 'embedding.byte.weight'), (r'lm_head\.weight', 'head.weight'),
+              (r'backbone\.encoder\.(.+)', r'encoder.\1'),
+              (r'backbone\.decoder\.(.+)', r'dechunker.stack.\1'),
+              (r'backbone\.routing_module\.(.+)', r'chunker.nets.0.\1'),
               (r'backbone\.residual_proj\.weight', 'dechunker.residual_proj.weight')],
     amharic=[(r'(.+)', r'\1')],
-    specification=[(r'(?:byte_)?embeddings?\.weight', 'embedding.byte.weight'), (r'lm_head\.weight', 'head.weight'),
-                   (r'transformer_layers\.(\d+)\.self_attn\.(?:in_proj_weight|qkv\.weight)', r'backbone.layers.\1.mixer.Wqkv.weight'),
-                   (r'transformer_layers\.(\d+)\.self_attn\.(?:out_proj|o_proj)\.weight', r'backbone.layers.\1.mixer.out_proj.weight'),
+    specification=[(r'(?:byte_)?embeddings?\.weight', 'embedding.byte.weight'),
+                   (r'lm_head\.weight', 'head.weight'),
+                   (r'transformer_layers\.(\d+)\.self_attn\.(?:in_proj_weight|qkv\.weight)',
+                    r'backbone.layers.\1.mixer.Wqkv.weight'),
+                   (r'transformer_layers\.(\d+)\.self_attn\.(?:out_proj|o_proj)\.weight',
+                    r'backbone.layers.\1.mixer.out_proj.weight'),
                    (r'transformer_layers\.(\d+)\.norm([12])\.weight', r'backbone.layers.\1.norm\2.weight'),
-                   (r'transformer_layers\.(\d+)\.(?:mlp|ffn|feed_forward)\.(fc[12])\.weight', r'backbone.layers.\1.mlp.\2.weight'),
-                   (r'dynamic_chunker\.boundary_net\.([qk])(?:_proj|_proj_layer)?\.weight', r'chunker.nets.0.\1_proj_layer.weight')],
+                   (r'transformer_layers\.(\d+)\.(?:mlp|ffn|feed_forward)\.(fc[12])\.weight',
+                    r'backbone.layers.\1.mlp.\2.weight'),
+                   (r'dynamic_chunker\.boundary_net\.([qk])(?:_proj|_proj_layer)?\.weight',
+                    r'chunker.nets.0.\1_proj_layer.weight')],
     other=[])
 
 def yaml_or_given(
@@ -69,12 +83,15 @@ def yaml_or_given(
 def read_mapping(mapping) -> list: # [(regular expression, target name)]
     "A table from a YAML file or a list. Raises ValueError for a row that does not parse."
     mapping,where = yaml_or_given(mapping, 'mapping')
-    if not (isinstance(mapping, list) and mapping): raise ValueError(f'{where}: expected a list of rows with source and target')
+    if not (isinstance(mapping, list) and mapping):
+        raise ValueError(f'{where}: expected a list of rows with source and target')
     rows = []
     for i,row in enumerate(mapping):
         if isinstance(row, dict) and row.keys()=={'source', 'target'}: row = (row['source'], row['target'])
         try: rx,target = row; re.compile(rx).sub(target, ''); rows.append((rx, target))
-        except (TypeError, ValueError, re.error) as e: raise ValueError(f'{where}, row {i+1}: {row!r} is no pair of a regular expression and a name ({e})') from None
+        except (TypeError, ValueError, re.error) as e:
+            raise ValueError(f'{where}, row {i+1}: {row!r} is no pair of a regular expression and a name '
+                             f'({e})') from None
     return rows
 
 def map_names(
@@ -82,7 +99,8 @@ def map_names(
     table,    # rows of `read_mapping`
     strict=False, # every row must match something
 ) -> dict:    # {target: source}
-    "Where each source tensor goes. Raises ValueError for two that go to one place, or, when strict, for a row without use."
+    """Where each source tensor goes. Raises ValueError for two that go to one place, or, when strict,
+    for a row without use."""
     out,used = {},set()
     for n in names:
         for i,(rx,target) in enumerate(table):
@@ -92,7 +110,9 @@ def map_names(
                 out[t] = n
                 break
     idle = [table[i][0] for i in range(len(table)) if i not in used]
-    if strict and idle: raise ValueError(f'mapping: {idle[0]!r} matches no tensor of the source; its names begin {", ".join(sorted(names)[:3])}')
+    if strict and idle:
+        raise ValueError(f'mapping: {idle[0]!r} matches no tensor of the source; its names begin '
+                         f'{", ".join(sorted(names)[:3])}')
     return out
 
 # %% ../nbs/09_transfer.ipynb #4d4f8f87
@@ -102,7 +122,9 @@ def adapt_table(
     byte_offset:int=0, # row of byte 0 in the source
 ) -> Tensor:           # (256, D)
     "Embeddings or output weights of another vocabulary or width."
-    if source.dim()!=2 or not 0<=byte_offset<len(source): raise ValueError(f'a table (V, d) is needed and byte_offset within it; got {tuple(source.shape)}, byte_offset={byte_offset}')
+    if source.dim()!=2 or not 0<=byte_offset<len(source):
+        raise ValueError(f'a table (V, d) is needed and byte_offset within it; got {tuple(source.shape)}, '
+                         f'byte_offset={byte_offset}')
     out,rows = fresh.clone(),source[byte_offset:byte_offset+len(fresh)]
     d,n = min(rows.shape[1], fresh.shape[1]),len(rows)
     out[:n,:d] = rows[:,:d]
@@ -122,7 +144,8 @@ class Importance:
 
 def _block(src:Source, prefix:str, i:int) -> dict:
     at = f'{prefix}.layers.{i}.'
-    return {k: src[at+k+'.weight'] for k in ('norm1', 'mixer.Wqkv', 'mixer.out_proj', 'norm2', 'mlp.fc1', 'mlp.fc2')}
+    return {k: src[at+k+'.weight'] for k in ('norm1', 'mixer.Wqkv', 'mixer.out_proj', 'norm2', 'mlp.fc1',
+                                             'mlp.fc2')}
 
 def weight_importance(
     blocks:list,  # of `_block`
@@ -157,13 +180,17 @@ def activation_importance(
         watch(b, f'layer{i}', lambda x,y: 1-torch.cosine_similarity(x, y.float(), -1).mean())
         watch(b, 'residual', lambda x,y: y.float().abs().mean((0, 1)))
         w = b.mixer.out_proj.weight.float().unflatten(1, (H, -1))
-        watch(b.mixer.out_proj, f'heads{i}', lambda x,y,w=w,H=H: torch.einsum('blhk,dhk->blhd', x.unflatten(-1, (H, -1)), w).norm(dim=-1).mean((0, 1)))
-        watch(b.mlp.fc2, f'units{i}', lambda x,y,m=b.mlp.fc2: x.abs().mean((0, 1))*m.weight.float().norm(dim=0))
+        watch(b.mixer.out_proj, f'heads{i}', lambda x,y,w=w,
+              H=H: torch.einsum('blhk,dhk->blhd', x.unflatten(-1, (H, -1)), w).norm(dim=-1).mean((0, 1)))
+        watch(b.mlp.fc2, f'units{i}', lambda x,y,
+              m=b.mlp.fc2: x.abs().mean((0, 1))*m.weight.float().norm(dim=0))
     try: model(ids)
     finally:
         for h in hooks: h.remove()
     n = len(stage.main_network.layers)
-    return Importance(torch.stack([got[f'layer{i}'] for i in range(n)]), *(torch.stack([got[f'{k}{i}'] for i in range(n)]) for k in ('heads', 'units')), got['residual'])
+    return Importance(torch.stack([got[f'layer{i}'] for i in range(n)]),
+                      *(torch.stack([got[f'{k}{i}'] for i in range(n)]) for k in ('heads', 'units')),
+                      got['residual'])
 
 # %% ../nbs/09_transfer.ipynb #4040a212
 class CannotCut(ValueError): "A stack that is smaller than the one it should fill."
@@ -179,7 +206,8 @@ def slice_attention(
     "Cut an attention layer to the heads, groups and head width of `to`; the residual width stays."
     D,hd = Wqkv.shape[1],Wqkv.shape[0]//3//n_heads
     if to.head_dim>hd or to.rotary_dim>rotary_dim or to.head_dim-to.rotary_dim>hd-rotary_dim:
-        raise CannotCut(f'heads of {hd} numbers, {rotary_dim} of them rotary, cannot be cut to {to.head_dim} with {to.rotary_dim}')
+        raise CannotCut(f'heads of {hd} numbers, {rotary_dim} of them rotary, cannot be cut to {to.head_dim} '
+                        f'with {to.rotary_dim}')
     q,k,v = Wqkv.view(3, n_heads, hd, D)
     o = out_proj.view(D, n_heads, hd).permute(1, 2, 0)                                   # (H, hd, D)
     order,G = importance.argsort(descending=True).tolist(),to.n_heads//to.n_kv_heads
@@ -190,16 +218,20 @@ def slice_attention(
     half,want = rotary_dim//2,to.rotary_dim//2
     def qk_dims(h, c):
         pairs = torch.tensor([min(half-1, i*half//want+c%max(1, half//want)) for i in range(want)])
-        still = (q[h].norm(dim=1)*k[h].norm(dim=1))[rotary_dim:].argsort(descending=True).roll(-c*(to.head_dim-to.rotary_dim))
-        return torch.cat([pairs, pairs+half, rotary_dim+still[:to.head_dim-to.rotary_dim].sort().values])
-    def v_dims(h, c): return (v[h].norm(dim=1)*o[h].norm(dim=1)).argsort(descending=True).roll(-c*to.head_dim)[:to.head_dim].sort().values
+        n = to.head_dim-to.rotary_dim
+        still = (q[h].norm(dim=1)*k[h].norm(dim=1))[rotary_dim:].argsort(descending=True).roll(-c*n)
+        return torch.cat([pairs, pairs+half, rotary_dim+still[:n].sort().values])
+    def v_dims(h, c):
+        by_size = (v[h].norm(dim=1)*o[h].norm(dim=1)).argsort(descending=True)
+        return by_size.roll(-c*to.head_dim)[:to.head_dim].sort().values
     Q,K,V,O = [],[],[],[]
     for i,(h,c) in enumerate(zip(heads, copy)):
         lead,lc = heads[i-i%G],copy[i-i%G]
         Q.append(q[h][qk_dims(lead if G>1 else h, lc if G>1 else c)])
         O.append(o[h][v_dims(h, c)]*(i%G==0))
         if i%G==0: K.append(k[h][qk_dims(h, c)]); V.append(v[h][v_dims(h, c)])
-    return dict(Wqkv=torch.cat(Q+K+V), out_proj=torch.cat(O).T.contiguous(), scale=torch.full((to.n_heads,), (hd/to.head_dim)**.5))
+    return dict(Wqkv=torch.cat(Q+K+V), out_proj=torch.cat(O).T.contiguous(),
+                scale=torch.full((to.n_heads,), (hd/to.head_dim)**.5))
 
 # %% ../nbs/09_transfer.ipynb #6fdfc49e
 def slice_stack(
@@ -213,16 +245,19 @@ def slice_stack(
     bb = model.backbone
     D,d,keep,F_ = len(final_norm),len(bb.norm.weight),model.cfg.d_byte,bb.layers[0].mlp.fc2.weight.shape[1]
     if d>D or len(bb.layers)>len(blocks) or F_>blocks[0]['mlp.fc2'].shape[1]:
-        raise CannotCut(f'a stack of {len(blocks)} layers, width {D}, MLP {blocks[0]["mlp.fc2"].shape[1]} cannot be cut to {len(bb.layers)}, {d}, {F_}: the model is larger')
+        raise CannotCut(f'a stack of {len(blocks)} layers, width {D}, MLP {blocks[0]["mlp.fc2"].shape[1]} '
+                        f'cannot be cut to {len(bb.layers)}, {d}, {F_}: the model is larger')
     rest = imp.residual[min(keep, d):].argsort(descending=True)[:max(0, d-keep)]+keep
     res = torch.cat([torch.arange(min(keep, d)), rest.sort().values])
     out = {}
     for i,j in enumerate(imp.layers.argsort(descending=True)[:len(bb.layers)].sort().values.tolist()):
         b,to = blocks[j],bb.layers[i].mixer
-        a = slice_attention(b['mixer.Wqkv'][:,res], b['mixer.out_proj'][res], n_heads, rotary_dim, imp.heads[j], to)
+        a = slice_attention(b['mixer.Wqkv'][:,res], b['mixer.out_proj'][res], n_heads, rotary_dim,
+                            imp.heads[j], to)
         u = imp.units[j].argsort(descending=True)[:F_].sort().values
         y,gate = b['mlp.fc1'].chunk(2)
-        new = {'norm1.weight': b['norm1'][res], 'norm2.weight': b['norm2'][res], 'mixer.Wqkv.weight': a['Wqkv'], 'mixer.out_proj.weight': a['out_proj'],
+        new = {'norm1.weight': b['norm1'][res], 'norm2.weight': b['norm2'][res],
+               'mixer.Wqkv.weight': a['Wqkv'], 'mixer.out_proj.weight': a['out_proj'],
                'mlp.fc1.weight': torch.cat([y[u], gate[u]])[:,res], 'mlp.fc2.weight': b['mlp.fc2'][res][:,u]}
         if to.scale is not None: new['mixer.scale'] = a['scale']
         out.update({f'backbone.layers.{i}.{k}': (v.contiguous(), f'layer {j}') for k,v in new.items()})
@@ -232,12 +267,14 @@ def slice_stack(
 def position_importance(n:int, n_heads:int, units:int, width:int, n_keep:int) -> Importance:
     "The first heads, units and numbers; layers at even distances."
     layers = torch.zeros(n); layers[torch.linspace(0, n-1, min(n, n_keep)).round().long()] = 1.
-    return Importance(layers, torch.arange(n_heads, 0., -1).expand(n, -1), torch.arange(units, 0., -1).expand(n, -1), torch.arange(width, 0., -1))
+    return Importance(layers, torch.arange(n_heads, 0., -1).expand(n, -1),
+                      torch.arange(units, 0., -1).expand(n, -1), torch.arange(width, 0., -1))
 
 # %% ../nbs/09_transfer.ipynb #f069474d
 @dataclass
 class TransferReport:
-    "One row per tensor of the model (tensor, origin, source, parameters), and the source tensors that were not used with the reason."
+    """One row per tensor of the model (tensor, origin, source, parameters),
+    and the source tensors that were not used with the reason."""
     rows:list
     unused:dict=field(default_factory=dict)
 
@@ -262,7 +299,8 @@ class TransferReport:
 
     def __str__(self):
         lines = [f'{"origin":9}{"tensors":>9}{"parameters":>14}{"share":>8}']
-        lines += [f'{o:9}{c["tensors"]:>9,}{c["parameters"]:>14,}{c["share"]:>8.1%}' for o,c in self.counts().items()]
+        lines += [f'{o:9}{c["tensors"]:>9,}{c["parameters"]:>14,}{c["share"]:>8.1%}'
+                  for o,c in self.counts().items()]
         if self.unused:
             why = Counter(self.unused.values())
             lines += [f'not used: {n} tensor{"s"*(n>1)}, {w}' for w,n in why.most_common()]
@@ -271,7 +309,9 @@ class TransferReport:
     def save(self, path):
         "Write the report as JSON, by way of a temporary file."
         path = Path(path); tmp = path.with_name(f'.{path.name}.tmp')
-        tmp.write_text(json.dumps(dict(rows=self.rows, unused=self.unused), ensure_ascii=False, indent=1), encoding='utf8'); os.replace(tmp, path)
+        tmp.write_text(json.dumps(dict(rows=self.rows, unused=self.unused), ensure_ascii=False, indent=1),
+                       encoding='utf8')
+        os.replace(tmp, path)
 
     @classmethod
     def load(cls, path):
@@ -285,7 +325,8 @@ class TransferReport:
         left,colours = [0.]*len(parts),('#0072b2', '#e69f00', '#56b4e9', '#dddddd')
         fig,ax = plt.subplots(figsize=(6.5, .35*len(parts)+.9))
         for o,c in zip(ORIGINS, colours):
-            w = [sum(r['parameters'] for r in self.rows if r['origin']==o and r['tensor'].split('.')[0]==p)/1e6 for p in parts]
+            w = [sum(r['parameters'] for r in self.rows if r['origin']==o
+                     and r['tensor'].split('.')[0]==p)/1e6 for p in parts]
             ax.barh(parts, w, left=left, color=c, label=o); left = [a+b for a,b in zip(left, w)]
         ax.invert_yaxis(); ax.set_xlabel('million parameters'); ax.legend(fontsize=8, loc='lower right')
         return ax
@@ -300,22 +341,28 @@ def transfer(
     strategy='all',      # one of STRATEGIES, or several in a list
     mapping=None,        # table or YAML file instead of the built-in one of the source's layout
     importance='weights',# position, weights, or bytes (B, L) to read the activations from
-    n_heads:int=0,       # heads of the source's innermost stack; 0 takes them from the source, or 16 as released
+    n_heads:int=0,  # heads of the source's innermost stack; 0 takes them from the source, or 16 as released
     rotary_dim:int=0,    # of those heads; 0 takes it from the source, or half a head as released
     byte_offset:int=0,   # row of byte 0 in the source's embedding
 ) -> TransferReport:
     "Give a model what fits of other weights. Raises ValueError before anything is changed."
     wanted = {strategy} if isinstance(strategy, str) else set(strategy)
-    if wanted-set(STRATEGIES) or not wanted: raise ValueError(f'strategy {strategy!r}: choose {", ".join(STRATEGIES)}')
+    if wanted-set(STRATEGIES) or not wanted:
+        raise ValueError(f'strategy {strategy!r}: choose {", ".join(STRATEGIES)}')
     every = 'all' in wanted
     src,own = Source(source),model.state_dict()
     new,notes,unused = {},{},{}
-    for target,name in map_names(src.tensors, read_mapping(mapping) if mapping is not None else MAPPINGS[src.layout], strict=mapping is not None).items():
+    for target,name in map_names(src.tensors,
+                                 read_mapping(mapping) if mapping is not None else MAPPINGS[src.layout],
+                                 strict=mapping is not None).items():
         t = src[name]
         if target not in own: unused[name] = f'no {target.split(".")[0]} of that name'; continue
         table = {'embedding.byte.weight': 'embedding', 'head.weight': 'output'}.get(target)
-        if t.shape==own[target].shape and not (table and byte_offset): new[target],notes[target] = t,('exact', name)
-        elif table and (every or table in wanted): new[target],notes[target] = adapt_table(t, own[target].float().cpu(), byte_offset),('adapted', name)
+        if t.shape==own[target].shape and not (table and byte_offset):
+            new[target],notes[target] = t,('exact', name)
+        elif table and (every or table in wanted):
+            new[target],notes[target] = (adapt_table(t, own[target].float().cpu(), byte_offset),
+                                         ('adapted', name))
         else: unused[name] = 'another shape'
     inner = _innermost(src)
     if inner and (every or 'layers' in wanted):
@@ -325,37 +372,48 @@ def transfer(
             unused[inner] = str(e)
     used = {n for _,n in notes.values()}
     for k in src.tensors:
-        if k not in used and k not in unused and not (inner and k.startswith(inner)): unused[k] = 'no place in this architecture'
-    if not new: raise ValueError(f'{src.where}: nothing fits this model (layout {src.layout!r}); give a mapping table, or another strategy')
+        if k not in used and k not in unused and not (inner and k.startswith(inner)):
+            unused[k] = 'no place in this architecture'
+    if not new:
+        raise ValueError(f'{src.where}: nothing fits this model (layout {src.layout!r}); give a mapping '
+                         f'table, or another strategy')
     model.load_state_dict({k: v.to(own[k].dtype) for k,v in new.items()}, strict=False)
-    rows = [dict(tensor=k, origin=notes.get(k, ('fresh', ''))[0], source=notes.get(k, ('', ''))[1], shape=list(v.shape), parameters=v.numel())
+    rows = [dict(tensor=k, origin=notes.get(k, ('fresh', ''))[0], source=notes.get(k, ('', ''))[1],
+                 shape=list(v.shape), parameters=v.numel())
             for k,v in own.items()]
     return TransferReport(rows, unused)
 
 def _innermost(src:Source) -> str:
     "Prefix of a released net's innermost stack, or ''."
-    found = [m[1] for k in src.tensors if (m := re.fullmatch(r'(backbone(?:\.main_network)+)\.layers\.0\.norm1\.weight', k))]
+    found = [m[1] for k in src.tensors
+             if (m := re.fullmatch(r'(backbone(?:\.main_network)+)\.layers\.0\.norm1\.weight', k))]
     return found[0] if found else ''
 
 def _cut(src, inner, model, importance, n_heads, rotary_dim, new, notes, unused):
     "Add the cut innermost stack and the identities between the widths."
     n = 1+max(int(m[1]) for k in src.tensors if (m := re.match(re.escape(inner)+r'\.layers\.(\d+)\.', k)))
-    if f'{inner}.layers.0.mlp.fc1.weight' not in src.tensors or f'{inner}.layers.0.mixer.Wqkv.weight' not in src.tensors:
+    if not all(f'{inner}.layers.0.{k}.weight' in src.tensors for k in ('mlp.fc1', 'mixer.Wqkv')):
         unused[inner] = 'an innermost stack that is not attention with MLPs'; return
     blocks = [_block(src, inner, i) for i in range(n)]
     if isinstance(src.model, OfficialHNet):
-        a = src.model.cfg.attn_cfg; n_heads,rotary_dim = n_heads or a['num_heads'][-1],rotary_dim or a['rotary_emb_dim'][-1]
+        a = src.model.cfg.attn_cfg
+        n_heads,rotary_dim = n_heads or a['num_heads'][-1],rotary_dim or a['rotary_emb_dim'][-1]
     n_heads = n_heads or 16
     rotary_dim = rotary_dim or blocks[0]['mixer.out_proj'].shape[1]//n_heads//2
     if isinstance(importance, Tensor):
-        if not isinstance(src.model, OfficialHNet): raise ValueError('importance from activations needs a source that can run: an OfficialHNet')
+        if not isinstance(src.model, OfficialHNet):
+            raise ValueError('importance from activations needs a source that can run: an OfficialHNet')
         imp = activation_importance(src.model, importance)
     elif importance=='weights': imp = weight_importance(blocks, n_heads)
     elif importance=='position':
-        imp = position_importance(n, n_heads, blocks[0]['mlp.fc2'].shape[1], len(src[f'{inner}.rmsnorm.weight']), len(model.backbone.layers))
+        imp = position_importance(n, n_heads, blocks[0]['mlp.fc2'].shape[1],
+                                  len(src[f'{inner}.rmsnorm.weight']), len(model.backbone.layers))
     else: raise ValueError(f'importance={importance!r}: choose position, weights, or give bytes (B, L)')
-    for k,(t,note) in slice_stack(blocks, src[f'{inner}.rmsnorm.weight'], n_heads, rotary_dim, imp, model).items():
+    for k,(t,note) in slice_stack(blocks, src[f'{inner}.rmsnorm.weight'], n_heads, rotary_dim, imp,
+                                  model).items():
         new[k],notes[k] = t,('sliced', f'{inner}, {note}')
     for k in ('widen', 'narrow'):
         w = getattr(model.backbone, k).weight
-        new[f'backbone.{k}.weight'],notes[f'backbone.{k}.weight'] = torch.eye(*w.shape),('adapted', 'identity for joining and cutting')
+        new[f'backbone.{k}.weight'],notes[f'backbone.{k}.weight'] = (torch.eye(*w.shape),
+                                                                     ('adapted',
+                                                                      'identity for joining and cutting'))

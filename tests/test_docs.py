@@ -125,6 +125,45 @@ def test_relative_links(path):
             heads = {re.sub(r'[^\w\- ]', '', h.lower()).strip().replace(' ', '-') for h in re.findall(r'^#+ (.*)$', text_of(target), flags=re.M)}
             assert anchor.lower() in heads or re.search(rf'\b(class|def) {re.escape(anchor.split(".")[0])}\b', text_of(target)), f'{path.name}: {url}'
 
+# --- messages
+
+@pytest.mark.parametrize('page', sorted((ROOT/'nbs').glob('howto_*.ipynb')), ids=lambda p: p.stem)
+def test_quoted_messages_exist(page):
+    "What a how-to page says one sees (`| *message* | do |`) is what the package says; dots stand for what varies."
+    code = ''.join(p.read_text(encoding='utf8') for p in sorted((ROOT/'hnet_amharic').glob('*.py')))
+    for said in re.findall(r'^\| \*([^*]+)\* \|', prose(page), flags=re.M):
+        for part in said.split(' ... '): assert part in code, f'{page.name}: {said!r}'
+
+# --- what is proved
+
+CHAPTERS = sorted((ROOT/'nbs').glob('[0-9][0-9]_*.ipynb'))
+
+def anchor(heading):
+    "The id that pandoc and Quarto give to a heading: formatting and punctuation go, blanks become hyphens, it begins with a letter."
+    text = re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', heading).lower()
+    return re.sub(r'^[^a-z]*', '', re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', text).strip()))
+
+def proved(path):
+    "Rows (claim, anchor) of the table at the end of a chapter."
+    last = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'markdown'][-1]
+    if not last.startswith('## What is proved here\n\n| claim | by |\n|---|---|\n'): return []
+    return re.findall(r'^\| (.+) \| \[[^\]]+\]\(#([^)]+)\) \|$', last, flags=re.M)
+
+def test_anchors_as_pandoc_spells_them():
+    import pypandoc
+    heads = ['Mamba-2', 'hnet_train', 'The UTF-8 automaton', 'Does it help?', '1. Bytes', 'One real step of `300m`', 'Checkpointing changes memory, not numbers', 'What **it** [costs](x.md)']
+    page = pypandoc.convert_text('\n\n'.join(f'## {h}' for h in heads), 'html5', format='markdown')
+    assert re.findall(r'<h2[^>]*id="([^"]+)"', page) == [anchor(h) for h in heads]
+
+@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_ends_with_what_is_proved(path):
+    "At least three claims, each linked to the heading under which the cell stands that checks it; every row has that form."
+    rows, heads = proved(path), [h for h in re.findall(r'^##+ (.*)$', re.sub(r'^```.*?^```', '', prose(path), flags=re.M|re.S), flags=re.M)]
+    assert len(rows) >= 3, f'{path.name} needs a table of at least three rows under "## What is proved here", as its last text'
+    assert len(rows) == prose(path).rpartition('|---|---|\n')[2].count('\n| ')+1, f'{path.name}: a row without a link'
+    known = [anchor(h) for h in heads]
+    for claim, to in rows: assert known.count(to) == 1, f'{path.name}: {claim!r} points to #{to}, which is {known.count(to)} headings of this page'
+
 # --- the site
 
 def site(tmp_path, **pages):
