@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PROMPT_BYTES', 'STANDARD_PROMPTS', 'byte_probs', 'draw', 'sample_byte', 'Repetition', 'Frequency', 'completing',
-           'shipped_guard', 'StopFilter', 'GenerationOptions', 'prompt_bytes', 'Continuation', 'check_prompt',
-           'check_model', 'read_prompts', 'choose', 'write_all', 'stream', 'write', 'Sample', 'generate', 'Score',
-           'score', 'Chunks', 'show_chunks', 'Int8Linear', 'HalfLinear', 'quantize_int8', 'half_weights',
-           'default_weights', 'load_default']
+           'shipped_guard', 'StopFilter', 'GenerationOptions', 'prompt_bytes', 'is_fidel', 'Continuation',
+           'check_prompt', 'check_model', 'read_prompts', 'choose', 'looks_ahead', 'write_all', 'stream', 'write',
+           'Sample', 'generate', 'Score', 'score', 'Chunks', 'show_chunks', 'Int8Linear', 'HalfLinear', 'quantize_int8',
+           'half_weights', 'default_weights', 'load_default']
 
 # %% ../nbs/11_generation.ipynb #6e4220f2
 import html, math, unicodedata, warnings
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from fastcore.meta import delegates
 from .text import BOS, EOS, PAD, UTF8_NEXT, IncrementalDecoder, encode, normalize, utf8_allowed
+from .layers import Tree
 from .model import AmharicHNet, PACKAGE, join_rows, pick_rows
 
 # %% ../nbs/11_generation.ipynb #5771b669
@@ -232,6 +233,10 @@ def prompt_bytes(prompt:str) -> bytes:
     raw = raw[-PROMPT_BYTES:]
     return raw[next(i for i in range(4) if not 0x80<=raw[i]<0xC0):]
 
+def is_fidel(c:str) -> bool:
+    "A letter whose three bytes are E1, then 88 to 8D, then one more?"
+    return '\u1200'<=c<'\u1380'
+
 class Continuation:
     "One text in the making: bytes in, text out; `done` is None, 'eos', 'stop' or 'length'."
     def __init__(self,
@@ -240,6 +245,7 @@ class Continuation:
         seed:int=None):      # instead of that of the options
         self.o,self.prompt = o,prompt_bytes(prompt)
         self.left,self.done,self.partial,self.state = o.max_new_chars,None,b'',0
+        self.ethiopic = next((is_fidel(c) for c in reversed(prompt[-64:]) if c.isalnum()), True) # what it writes at present
         self.decoder,self.stop,self.watcher = IncrementalDecoder(),StopFilter(o.stop),o.watcher(prompt)
         self.rng,seed = torch.Generator(device='cpu'),o.seed if seed is None else seed
         self.rng.seed() if seed is None else self.rng.manual_seed(int(seed))
@@ -269,6 +275,7 @@ class Continuation:
         self.partial = b'' if c else self.partial+bytes([byte])
         if not c: return ''
         self.logprobs.append((c, self.nats)); self.nats = 0.
+        if c.isalnum(): self.ethiopic = is_fidel(c)
         for p in self.penalties: p.add(c)
         self.left -= 1
         text = self.stop.feed(c)
@@ -328,6 +335,15 @@ def choose(logits:Tensor, texts:list) -> Tensor: # (B,256) to (B,) on the CPU
     bias,banned = _stack([t.bias() for t in texts], _ZERO),_stack([t.banned() for t in texts], _NOTHING)
     return sample_byte(logits, states, [t.rng for t in texts], o.temperature, o.top_k, o.top_p, o.min_p, bias, banned)
 
+_LEAD,_SECOND = 0xE1,range(0x88, 0x8E)
+_TREE = Tree([-1, 0]+[1]*len(_SECOND))                          # behind a complete character: E1, and behind it 88 to 8D
+_BYTES = torch.tensor([_LEAD, *_SECOND])
+_CHILD = {(0, _LEAD): 1, **{(1, b): 2+i for i,b in enumerate(_SECOND)}}
+
+def looks_ahead(model) -> bool:
+    "Can the model look at the bytes behind the next one?"
+    return hasattr(model, 'ahead') and (model.cfg.isotropic or model.cfg.align_characters)
+
 def write_all(
     model,
     texts:list,         # continuations, with the same options
@@ -336,25 +352,42 @@ def write_all(
 ) -> Iterator[tuple]:   # (index of the text, piece)
     "Write all texts to their end; yields what becomes certain."
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
-    modules = [m for m in model.modules() if m.training]
+    modules,tree = [m for m in model.modules() if m.training],looks_ahead(model) and (_TREE if device.type=='cpu' else Tree(_TREE.parents, device))
     waiting,live = deque(range(len(texts))),[]
+    def put(rows, logits):
+        "Choose and write the next byte of texts: bytes (R,), pieces."
+        byte = choose(logits, [texts[i] for i in rows])
+        nats = logits.float().cpu().log_softmax(-1).gather(1, byte[:,None])[:,0].tolist() if logprobs else [0.]*len(rows)
+        pieces = [(i, texts[i].feed(b, lp)) for i,b,lp in zip(rows, byte.tolist(), nats)]
+        return byte,[p for p in pieces if p[1]]
     while waiting or live:
         if waiting and len(live)<=batch_size//2:
             new = [waiting.popleft() for _ in range(min(len(waiting), batch_size-len(live)))]
-            with _evaluating(modules): more = read_prompts(model, [texts[i].prompt for i in new], device)
-            logits,state = (torch.cat([logits, more[0]]),join_rows([state, more[1]])) if live else more
-            live += new
-        byte = choose(logits, [texts[i] for i in live])
-        nats = logits.float().cpu().log_softmax(-1).gather(1, byte[:,None])[:,0].tolist() if logprobs else [0.]*len(live)
-        for i,b,lp in zip(live, byte.tolist(), nats):
-            if piece := texts[i].feed(b, lp): yield i,piece
+            with _evaluating(modules): logits,more = read_prompts(model, [texts[i].prompt for i in new], device)
+            first,pieces = put(new, logits)
+            byte,state,live = (torch.cat([byte, first]),join_rows([state, more]),live+new) if live else (first,more,new)
+            yield from pieces
         rows = [j for j,i in enumerate(live) if not texts[i].done]
         if len(rows)<len(live):
             live = [live[j] for j in rows]
             if not live: continue
             rows = torch.tensor(rows)
             byte,state = byte[rows],pick_rows(state, rows)
-        with _evaluating(modules): logits = model.step(byte.to(device), state)
+        if not (tree and any(texts[i].ethiopic and not texts[i].partial for i in live)):
+            with _evaluating(modules): logits = model.step(byte.to(device), state)
+            byte,pieces = put(live, logits)
+            yield from pieces
+            continue
+        run = torch.cat([byte[:,None], _BYTES.expand(len(live), -1)], 1)
+        with _evaluating(modules): logits,take = model.ahead(run.to(device), state, tree)
+        node,going = torch.zeros(len(live), dtype=torch.long),list(range(len(live)))
+        while going:                                            # down the tree, as long as what is chosen stands there
+            byte[going],pieces = put([live[j] for j in going], logits[going,node[going].to(device)])
+            yield from pieces
+            child = {j: _CHILD.get((int(node[j]), int(byte[j]))) for j in going if not texts[live[j]].done}
+            going = [j for j,c in child.items() if c]
+            for j in going: node[j] = child[j]
+        take(node.to(device))
 
 # %% ../nbs/11_generation.ipynb #82de291c
 def stream(

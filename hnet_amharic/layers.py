@@ -467,7 +467,7 @@ class Tree:
     def __init__(self,
         parents,     # of each node the index of the one before it, -1 for the root, which comes first
         device=None):
-        self.paths = []
+        self.parents,self.paths = tuple(parents),[]
         for p in parents: self.paths.append((*(self.paths[p] if p>=0 else ()), len(self.paths)))
         self.depth = torch.tensor([len(p)-1 for p in self.paths], device=device)
         self.sees = torch.tensor([[j in p for j in range(len(self.paths))] for p in self.paths], device=device)
