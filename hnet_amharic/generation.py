@@ -142,7 +142,8 @@ def completing(
 # %% ../nbs/11_generation.ipynb #af41e334
 def shipped_guard():
     "The guard that watches when no other is named."
-    return import_module('hnet_amharic.safety').default_guard()       # a later chapter, so loaded when a text is first written
+    # a later chapter, so loaded when a text is first written
+    return import_module('hnet_amharic.safety').default_guard()
 
 # %% ../nbs/11_generation.ipynb #1cc599b0
 class StopFilter:
@@ -209,7 +210,8 @@ class GenerationOptions:
                 raise TypeError(f'{name}={v!r}: expected {want}, got {type(v).__name__}')
             if not ok(v): raise ValueError(f'{name}={v!r}: must be {want}')
         object.__setattr__(self, 'stop', _stops(self.stop))
-        idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0)) if getattr(self, n)!=off]
+        idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0))
+                if getattr(self, n)!=off]
         if self.temperature==0 and idle:
             raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} can do nothing: '
                              'leave out one or the other')
@@ -229,7 +231,8 @@ def prompt_bytes(prompt:str) -> bytes:
     "BOS and the prompt as bytes, or the last `PROMPT_BYTES` of it, from the start of a character on."
     raw = bytes(encode(prompt, bos=True))
     if len(raw)<=PROMPT_BYTES: return raw
-    warnings.warn(f'the prompt has {len(raw)-1:,} bytes; only the last {PROMPT_BYTES:,} are read', stacklevel=2)
+    warnings.warn(f'the prompt has {len(raw)-1:,} bytes; only the last {PROMPT_BYTES:,} are read',
+                  stacklevel=2)
     raw = raw[-PROMPT_BYTES:]
     return raw[next(i for i in range(4) if not 0x80<=raw[i]<0xC0):]
 
@@ -245,12 +248,14 @@ class Continuation:
         seed:int=None):      # instead of that of the options
         self.o,self.prompt = o,prompt_bytes(prompt)
         self.left,self.done,self.partial,self.state = o.max_new_chars,None,b'',0
-        self.ethiopic = next((is_fidel(c) for c in reversed(prompt[-64:]) if c.isalnum()), True) # what it writes at present
+        self.ethiopic = next((is_fidel(c) for c in reversed(prompt[-64:]) if c.isalnum()),
+                             True) # what it writes at present
         self.decoder,self.stop,self.watcher = IncrementalDecoder(),StopFilter(o.stop),o.watcher(prompt)
         self.rng,seed = torch.Generator(device='cpu'),o.seed if seed is None else seed
         self.rng.seed() if seed is None else self.rng.manual_seed(int(seed))
         self.penalties,self.logprobs,self.nats = [],[],0.
-        if o.repetition_penalty>1: self.penalties.append(Repetition(o.repetition_penalty)); self.penalties[0].add(prompt[-512:])
+        if o.repetition_penalty>1:
+            self.penalties.append(Repetition(o.repetition_penalty)); self.penalties[0].add(prompt[-512:])
         if o.frequency_penalty: self.penalties.append(Frequency(o.frequency_penalty))
 
     def bias(self) -> Tensor: # (256,), or None
@@ -333,10 +338,12 @@ def choose(logits:Tensor, texts:list) -> Tensor: # (B,256) to (B,) on the CPU
     "The next byte of each text."
     o,states = texts[0].o,torch.tensor([t.state for t in texts])
     bias,banned = _stack([t.bias() for t in texts], _ZERO),_stack([t.banned() for t in texts], _NOTHING)
-    return sample_byte(logits, states, [t.rng for t in texts], o.temperature, o.top_k, o.top_p, o.min_p, bias, banned)
+    return sample_byte(logits, states, [t.rng for t in texts], o.temperature, o.top_k, o.top_p, o.min_p,
+                       bias, banned)
 
 _LEAD,_SECOND = 0xE1,range(0x88, 0x8E)
-_TREE = Tree([-1, 0]+[1]*len(_SECOND))                          # behind a complete character: E1, and behind it 88 to 8D
+# behind a complete character: E1, and behind it 88 to 8D
+_TREE = Tree([-1, 0]+[1]*len(_SECOND))
 _BYTES = torch.tensor([_LEAD, *_SECOND])
 _CHILD = {(0, _LEAD): 1, **{(1, b): 2+i for i,b in enumerate(_SECOND)}}
 
@@ -352,20 +359,24 @@ def write_all(
 ) -> Iterator[tuple]:   # (index of the text, piece)
     "Write all texts to their end; yields what becomes certain."
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
-    modules,tree = [m for m in model.modules() if m.training],looks_ahead(model) and (_TREE if device.type=='cpu' else Tree(_TREE.parents, device))
+    modules,tree = [m for m in model.modules() if m.training],None
+    if looks_ahead(model): tree = _TREE if device.type=='cpu' else Tree(_TREE.parents, device)
     waiting,live = deque(range(len(texts))),[]
     def put(rows, logits):
         "Choose and write the next byte of texts: bytes (R,), pieces."
         byte = choose(logits, [texts[i] for i in rows])
-        nats = logits.float().cpu().log_softmax(-1).gather(1, byte[:,None])[:,0].tolist() if logprobs else [0.]*len(rows)
+        nats = [0.]*len(rows)
+        if logprobs: nats = logits.float().cpu().log_softmax(-1).gather(1, byte[:,None])[:,0].tolist()
         pieces = [(i, texts[i].feed(b, lp)) for i,b,lp in zip(rows, byte.tolist(), nats)]
         return byte,[p for p in pieces if p[1]]
     while waiting or live:
         if waiting and len(live)<=batch_size//2:
             new = [waiting.popleft() for _ in range(min(len(waiting), batch_size-len(live)))]
-            with _evaluating(modules): logits,more = read_prompts(model, [texts[i].prompt for i in new], device)
+            with _evaluating(modules):
+                logits,more = read_prompts(model, [texts[i].prompt for i in new], device)
             first,pieces = put(new, logits)
-            byte,state,live = (torch.cat([byte, first]),join_rows([state, more]),live+new) if live else (first,more,new)
+            if live: first,more = torch.cat([byte, first]),join_rows([state, more])
+            byte,state,live = first,more,live+new
             yield from pieces
         rows = [j for j,i in enumerate(live) if not texts[i].done]
         if len(rows)<len(live):
@@ -407,7 +418,8 @@ def stream(
     """The continuation of `prompt`, as its characters complete. Ends at the model's end of document, before a stop
     string (looked for behind the prompt) or after `max_new_chars`. Options are checked at once, before the first
     piece: ValueError or TypeError with the name of the option."""
-    o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, seed, stop, guard)
+    o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty,
+                          frequency_penalty, seed, stop, guard)
     text = Continuation(check_prompt(prompt), o)
     return (piece for _,piece in write_all(check_model(model), [text]))
 
@@ -432,7 +444,8 @@ class Sample:
 
 def _count(name, v):
     "A whole number from 1 up, or an error with its name."
-    if not isinstance(v, Integral) or isinstance(v, bool): raise TypeError(f'{name}={v!r}: expected a whole number, got {type(v).__name__}')
+    if not isinstance(v, Integral) or isinstance(v, bool):
+        raise TypeError(f'{name}={v!r}: expected a whole number, got {type(v).__name__}')
     if v<1: raise ValueError(f'{name}={v!r}: must be at least 1')
     return int(v)
 
@@ -451,11 +464,15 @@ def generate(
     "Prompt (in NFC) and continuation as one text. Options and errors as in `stream`."
     one = isinstance(prompts, str)
     try: prompts = [prompts] if one else list(prompts)
-    except TypeError: raise TypeError(f'prompts is {type(prompts).__name__}, expected str or list of str') from None
+    except TypeError:
+        raise TypeError(f'prompts is {type(prompts).__name__}, expected str or list of str') from None
     prompts = [check_prompt(p, 'prompt' if one else f'prompts[{i}]') for i,p in enumerate(prompts)]
-    o,n,batch_size = GenerationOptions(max_new_chars, seed=seed, **kwargs),_count('n', n),_count('batch_size', batch_size)
-    if n>1 and o.temperature==0: raise ValueError(f'n={n} with temperature=0 would write the same text {n} times')
-    texts = [Continuation(p, o, None if seed is None else seed+i) for i,p in enumerate(p for p in prompts for _ in range(n))]
+    o,n,batch_size = GenerationOptions(max_new_chars, seed=seed, **kwargs),_count('n', n),_count('batch_size',
+        batch_size)
+    if n>1 and o.temperature==0:
+        raise ValueError(f'n={n} with temperature=0 would write the same text {n} times')
+    texts = [Continuation(p, o, None if seed is None else seed+i)
+             for i,p in enumerate(p for p in prompts for _ in range(n))]
     new = ['']*len(texts)
     for i,piece in write_all(check_model(model), texts, batch_size, logprobs): new[i] += piece
     full = [(p if include_prompt else '')+t for p,t in zip((p for p in prompts for _ in range(n)), new)]
@@ -499,7 +516,8 @@ class Score:
     @property
     def bpc(self) -> float: return self.bits/len(self.chars)
 
-    def __repr__(self): return f'Score({len(self.chars)} characters, {self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character)'
+    def __repr__(self):
+        return f'Score({len(self.chars)} characters, {self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character)'
 
     def __str__(self):
         "For a terminal: the more bits, the warmer the colour."
@@ -521,7 +539,8 @@ def score(
     "How many bits each character of a text costs the model. Raises ValueError for an empty text, and as `generate` does."
     text = check_prompt(text, 'text')
     if not text: raise ValueError('text is empty: there is nothing to score')
-    raw,bits,modules = bytes(encode(text, bos=True)),[],[m for m in check_model(model).modules() if m.training]
+    raw,bits,modules = bytes(encode(text, bos=True)),[],[m for m in check_model(model).modules()
+                                                         if m.training]
     for i in range(1, len(raw), window):
         start = max(0, i-1-context)
         out,ids = _window(model, raw[start:i+window], modules)
@@ -560,7 +579,8 @@ class Chunks:
         return '\n'.join(l for l in lines+[top,bar] if l)
 
     def _repr_html_(self):
-        def cell(c, p): return (f'<span title="p = {p:.2f}" style="display:inline-block;text-align:center">{_shown(c)}<span style="display:block;height:14px">'
+        def cell(c, p):
+            return (f'<span title="p = {p:.2f}" style="display:inline-block;text-align:center">{_shown(c)}<span style="display:block;height:14px">'
                                 f'<span style="display:block;height:{14-round(14*p)}px"></span><span style="display:block;margin:0 1px;height:{round(14*p)}px;background:#0072b2"></span></span></span>')
         spans = (f'<span style="background:{_TINTS[i%4]};color:#000;display:inline-block;margin:1px">{"".join(cell(c, p) for c,p in k)}</span>' for i,k in enumerate(self.chunks))
         return f'<div style="line-height:1.3">{"".join(spans)}</div>'
@@ -571,9 +591,11 @@ def show_chunks(
 ) -> Chunks:
     "The chunks of a text. Raises ValueError for an empty text or one that is too long to look at."
     text = check_prompt(text, 'text')
-    if not isinstance(model, AmharicHNet): raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet')
+    if not isinstance(model, AmharicHNet):
+        raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet')
     raw = bytes(encode(text, bos=True))
-    if not 1<len(raw)<=PROMPT_BYTES: raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a part of it')
+    if not 1<len(raw)<=PROMPT_BYTES:
+        raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a part of it')
     out,_ = _window(model, raw+b'\0', [m for m in model.modules() if m.training])
     p,ends = out.boundary_prob[0,1:].tolist(),out.boundary_mask[0,1:].tolist()
     chunks = [[]]
@@ -603,8 +625,10 @@ class Int8Linear(nn.Module):
         try:
             with torch.inference_mode(False), warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                q = nn.functional.pad(q, (0, 2))                              # two inputs that carry the range and count nothing
-                t = torch._make_per_channel_quantized_tensor(q, scale.double(), torch.zeros(len(q), dtype=torch.long), 0)
+                # two inputs that carry the range and count nothing
+                q = nn.functional.pad(q, (0, 2))
+                t = torch._make_per_channel_quantized_tensor(q, scale.double(),
+                                                             torch.zeros(len(q), dtype=torch.long), 0)
                 return torch.ops.quantized.linear_prepack(t, None)
         finally: torch.backends.quantized.engine = was
 
@@ -612,7 +636,9 @@ class Int8Linear(nn.Module):
         "x times the matrix."
         x,shape = x.float().flatten(0, -2),x.shape[:-1]
         top = torch.linalg.vector_norm(x, math.inf, -1, keepdim=True).clamp_min_(1e-12)
-        if self.fast: y = torch.ops.quantized.linear_dynamic(torch.cat([x/top, _RANGE.expand(len(x), 2)], 1), self.packed, True)*top
+        if self.fast:
+            y = torch.ops.quantized.linear_dynamic(torch.cat([x/top, _RANGE.expand(len(x), 2)], 1),
+                                                   self.packed, True)*top
         else: y = (x/top*63.5).round()/63.5@self.q.T.float()*self.scale*top
         return y.unflatten(0, shape)
 
@@ -626,7 +652,8 @@ class HalfLinear(nn.Module):
         w = linear.weight.detach()
         self.fast = w.device.type=='cpu' and 'fbgemm' in torch.backends.quantized.supported_engines
         if self.fast:
-            with torch.inference_mode(False): self.packed = torch.ops.quantized.linear_prepack_fp16(w.float(), None)
+            with torch.inference_mode(False):
+                self.packed = torch.ops.quantized.linear_prepack_fp16(w.float(), None)
         else: self.register_buffer('w', w.half())
 
     def forward(self, x:Tensor) -> Tensor: # (..., d) to (..., d_out) fp32
@@ -641,7 +668,9 @@ def _replace(model, kind):
     "Replace the large linear layers of `model`, all but the head."
     for m in list(model.modules()):
         for name,l in m.named_children():
-            if type(l) is nn.Linear and l.bias is None and l.weight.numel()>=4096 and l is not getattr(model, 'head', None): setattr(m, name, kind(l))
+            if type(l) is nn.Linear and l.bias is None and l.weight.numel()>=4096 and l is not getattr(model,
+                'head', None):
+                setattr(m, name, kind(l))
     return model.eval()
 
 def quantize_int8(model:AmharicHNet) -> AmharicHNet:
