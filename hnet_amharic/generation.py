@@ -82,7 +82,8 @@ def sample_byte(
     if banned is not None:
         allowed &= ~banned
         if not allowed.any(-1).all():
-            raise ValueError('the guard bans every byte that could follow here, the end of the document included: '
+            raise ValueError('the guard bans every byte that could follow here, the end of the document '
+                             'included: '
                              'a guard must leave a way out, or use guard=None')
     x = logits.detach().float().cpu()
     p = byte_probs(x if bias is None else x+bias, allowed, temperature, top_k, top_p, min_p)
@@ -213,10 +214,12 @@ class GenerationOptions:
         idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0))
                 if getattr(self, n)!=off]
         if self.temperature==0 and idle:
-            raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} can do nothing: '
+            raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} can '
+                             f'do nothing: '
                              'leave out one or the other')
         if not (self.guard is None or self.guard=='default' or hasattr(self.guard, 'start')):
-            raise TypeError(f"guard={self.guard!r}: expected 'default', None, or an object with start(prompt)")
+            raise TypeError(f"guard={self.guard!r}: expected 'default', None, or an object with "
+                            f"start(prompt)")
 
     def watcher(self, prompt:str):
         "The guard's watcher of one text, or None."
@@ -527,7 +530,8 @@ class Score:
         return ''.join(paint(c, b) for c,b in self.chars)
 
     def _repr_html_(self):
-        spans = (f'<span title="{b:.1f} bits" style="background:rgba(213,94,0,{min(b/14, 1):.2f})">{_shown(c)}</span>'+'<br>'*(c=='\n') for c,b in self.chars)
+        spans = (f'<span title="{b:.1f} bits" '
+                 f'style="background:rgba(213,94,0,{min(b/14, 1):.2f})">{_shown(c)}</span>'+'<br>'*(c=='\n') for c,b in self.chars)
         return f'<div style="line-height:1.8">{"".join(spans)}</div><small>{self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character</small>'
 
 def score(
@@ -580,8 +584,12 @@ class Chunks:
 
     def _repr_html_(self):
         def cell(c, p):
-            return (f'<span title="p = {p:.2f}" style="display:inline-block;text-align:center">{_shown(c)}<span style="display:block;height:14px">'
-                                f'<span style="display:block;height:{14-round(14*p)}px"></span><span style="display:block;margin:0 1px;height:{round(14*p)}px;background:#0072b2"></span></span></span>')
+            return (f'<span title="p = {p:.2f}" '
+                    f'style="display:inline-block;text-align:center">{_shown(c)}<span '
+                    f'style="display:block;height:14px">'
+                                f'<span style="display:block;height:{14-round(14*p)}px"></span><span '
+                                f'style="display:block;margin:0 '
+                                f'1px;height:{round(14*p)}px;background:#0072b2"></span></span></span>')
         spans = (f'<span style="background:{_TINTS[i%4]};color:#000;display:inline-block;margin:1px">{"".join(cell(c, p) for c,p in k)}</span>' for i,k in enumerate(self.chunks))
         return f'<div style="line-height:1.3">{"".join(spans)}</div>'
 
@@ -595,7 +603,8 @@ def show_chunks(
         raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet')
     raw = bytes(encode(text, bos=True))
     if not 1<len(raw)<=PROMPT_BYTES:
-        raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a part of it')
+        raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a '
+                         f'part of it')
     out,_ = _window(model, raw+b'\0', [m for m in model.modules() if m.training])
     p,ends = out.boundary_prob[0,1:].tolist(),out.boundary_mask[0,1:].tolist()
     chunks = [[]]
@@ -643,7 +652,8 @@ class Int8Linear(nn.Module):
         return y.unflatten(0, shape)
 
     def _save_to_state_dict(self, *args):
-        raise RuntimeError("a model with int8 layers is for writing only: save the original with save_pretrained(folder, 'int8')")
+        raise RuntimeError("a model with int8 layers is for writing only: save the original with "
+                           "save_pretrained(folder, 'int8')")
 
 class HalfLinear(nn.Module):
     "A linear layer without bias for inference: fp16 weights, fp32 inputs and sums."
@@ -692,6 +702,7 @@ def load_default(
     "The shipped model. Raises FileNotFoundError where this copy of the package has none."
     folder = default_weights()
     if not (folder/'model.safetensors').exists():
-        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its weights, or '
+        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its '
+                                f'weights, or '
                                 'train a model with hnet_train and load it with AmharicHNet.from_pretrained')
     return AmharicHNet.from_pretrained(folder, device)

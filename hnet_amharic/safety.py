@@ -68,7 +68,8 @@ def _join(stem:str, suffix:str):
     return stem[:-1]+chr(ord(last)-order+vowel)+suffix[1:]
 
 _CONSONANTS = dict(zip('ሀለመረሰሸቀበተቸነኘአከወዘዠየደጀገጠጨጰጸፈፐቨ',
-                       'h l m r s sh q|k b t ch n gn|ny | k w z zh|j y d j g t ch p ts|s|tz f p v'.split(' ')))
+                       'h l m r s sh q|k b t ch n gn|ny | k w z zh|j y d j g t ch p '
+                       'ts|s|tz f p v'.split(' ')))
 _VOWELS = ['e|a', 'u', 'i|ee', 'a', 'e|ie', '|i|e', 'o', 'wa|ua']
 
 @lru_cache
@@ -516,7 +517,8 @@ def _check_entry(e, d, where):
     "Refuse an entry that cannot be meant."
     _known(e, 'entry', where)
     if e.get('category') not in d['categories']:
-        raise ValueError(f'{where}: unknown category {e.get("category")!r}; there are {", ".join(d["categories"])}')
+        raise ValueError(f'{where}: unknown category {e.get("category")!r}; there are '
+                         f'{", ".join(d["categories"])}')
     if not any(k in e for k in ('forms', 'phrases', 'pattern')):
         raise ValueError(f'{where}: no forms, phrases or pattern')
     if e.get('severity', 1) not in (1, 2, 3):
@@ -621,7 +623,8 @@ class CulturalGuard:
     def warn_of(self, sentence):
         "Warn of an entry that flags an ordinary sentence."
         for f in self.check(sentence):
-            warnings.warn(f'the policy entry {f.entry!r} ({f.category}) flags an ordinary sentence: {sentence!r}')
+            warnings.warn(f'the policy entry {f.entry!r} ({f.category}) flags an ordinary sentence: '
+                          f'{sentence!r}')
 
 @lru_cache
 def _shipped_innocent(): return tuple(read_policy()[0]['innocent'])
@@ -840,7 +843,8 @@ class SafetyClassifier:
         given = [self.harmful] if isinstance(self.harmful, str) else self.harmful
         self.harmful = [str(l) for l in given] if given else [l for l in self.labels if l.lower() in _HARMFUL]
         if not self.harmful or not set(self.harmful)<set(self.labels):
-            raise ValueError(f'which labels are harmful? There are {", ".join(self.labels)}; harmful={self.harmful}: name some of them, not all')
+            raise ValueError(f'which labels are harmful? There are {", ".join(self.labels)}; '
+                             f'harmful={self.harmful}: name some of them, not all')
 
     @property
     def harmful_ids(self): return [self.labels.index(l) for l in self.harmful]
