@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from .layers import Attention, Block, RMSNorm, rotary, sdpa, true_rows
+from .layers import Attention, Block, RMSNorm, Tree, rotary, sdpa, true_rows
 
 # %% ../nbs/03_chunker.ipynb #61e963f6
 class BoundaryNet(nn.Module):
@@ -152,6 +152,12 @@ class DynamicSemanticChunker(nn.Module):
         state.since.copy_(since); state.before.copy_(torch.where(ok, since, before))
         return Boundaries(prob, natural | forced)
 
+    def inside(self, h:Tensor, last:Tensor, state:ChunkerState, tree:Tree): # (B, K, D), (B,)
+        "After `step` for the root of a tree: on to node last[b], over bytes that complete no character, so there is nothing to decide."
+        at = tree.history(self.keep, self.keep, root=False)[last]
+        state.h.copy_(torch.cat([state.h, h.float()], 1)[torch.arange(len(h), device=h.device)[:,None],at])
+        state.since += tree.depth[last]
+
 # %% ../nbs/03_chunker.ipynb #addefa3e
 def ratio_loss(
     b:Boundaries,
@@ -266,6 +272,12 @@ class EnhancedChunkLayer(nn.Module):
         for b,s in zip(self.layers, state.layers): c = b.step(c, s, at)
         state.size.masked_fill_(closes, 0); state.n += closes
         return c
+
+    def inside(self, h:Tensor, last:Tensor, state:ChunkLayerState, tree:Tree): # (B, K, D), (B,)
+        "After `step` for the root of a tree: on to node last[b]; the bytes on the way wait for their chunk to close."
+        b,i = tree.sees[last,1:].nonzero(as_tuple=True)
+        state.open[b,(state.size[b]+tree.depth[i+1]-1)%self.max_bytes] = h[b,i+1].float()
+        state.size += tree.depth[last]
 
     def pooled(self, h:Tensor, seg:Tensor, size:Tensor) -> Tensor: # (R, D)
         "Attention of the closing bytes h (R, D) over their segments (R, max bytes, D), of `size` (R,) bytes each."

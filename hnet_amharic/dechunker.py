@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from .layers import Attention, Isotropic, KVState, RMSNorm, SwiGLU, Turn, angles, rotary, sdpa, segsum, true_rows, turn, visible
+from .layers import Attention, Isotropic, KVState, RMSNorm, SwiGLU, Tree, Turn, all_of, angles, rotary, sdpa, segsum, true_rows, turn, visible
 from .chunker import Boundaries, last_true
 
 # %% ../nbs/05_dechunker.ipynb #24da17fe
@@ -83,17 +83,32 @@ class DecoderLayer(nn.Module):
         return (self.mixer.init_state(B, None, device, dtype),
                 c and KVState.empty(B, c.n_kv_heads, max_chunks, c.head_dim, device, dtype))
 
+    def add_chunks(self, z:Tensor, state:KVState, new:Turn|None):
+        "Put new chunks z (R, D) where the bytes find them."
+        if new is None: return
+        k,v = self.cross.kv_proj(z).unflatten(-1, (2, -1, self.cross.head_dim)).unbind(1)     # (R, H, hd)
+        state.push(turn(k, new.cos, new.sin), v, new)
+
     def step(self, x:Tensor, z:Tensor, state, own:Turn, new:Turn|None, seen:Turn) -> Tensor: # (B, D)
         "One byte. `own` is its turn among the bytes, `new` that of the chunks z (R, D) closed here, `seen` what it sees of all chunks."
         x,a = x+self.mixer.step(self.norm1(x), state[0], own),self.cross
         if a is not None:
-            if new is not None:
-                k,v = a.kv_proj(z).unflatten(-1, (2, -1, a.head_dim)).unbind(1)          # (R, H, hd)
-                state[1].push(turn(k, new.cos, new.sin), v, new)
+            self.add_chunks(z, state[1], new)
             q = turn(a.q_proj(self.norm_cross(x)).unflatten(-1, (-1, a.head_dim)), seen.cos, seen.sin)
             k,v = (t.to(q.dtype) for t in state[1].read(seen))
             x = x+a.out_proj(sdpa(q.unflatten(1, (a.n_kv_heads, -1)), k, v, seen.mask).flatten(1))
         return x+self.mlp(self.norm2(x))
+
+    def ahead(self, x:Tensor, z:Tensor, state, tree:Tree, own:Turn, new:Turn|None, seen:Turn): # (B, K, D) and take
+        "The bytes of a tree, which see the same chunks; `new` and `seen` are the turns of its root."
+        y,take = self.mixer.ahead(self.norm1(x), state[0], tree, own)
+        x,a = x+y,self.cross
+        if a is not None:
+            self.add_chunks(z, state[1], new)
+            q = turn(a.q_proj(self.norm_cross(x)).unflatten(-1, (-1, a.head_dim)), seen.cos[:,None], seen.sin[:,None]).transpose(1, 2)
+            k,v = (t.to(q.dtype) for t in state[1].read(seen))
+            x = x+a.out(sdpa(q, k, v, seen.mask))
+        return x+self.mlp(self.norm2(x)),take
 
 # %% ../nbs/05_dechunker.ipynb #f9853ad4
 @dataclass
@@ -185,15 +200,33 @@ class EnhancedDeChunkLayer(nn.Module):
         seen = Turn(None, 0, *visible(n, self.max_chunks), *(t[:,None] for t in angles(n-1, l.cross.rotary_dim)))
         return own,new,seen
 
-    def step(self, c:Tensor, b:Boundaries, h:Tensor, state:DeChunkState) -> Tensor: # (B, D)
-        "One byte; c (R, D) holds the new chunks of the R rows where b.mask is true."
+    def newest(self, c:Tensor, b:Boundaries, state:DeChunkState):
+        "Smooth the new chunks c (R, D) into the state; their rows as an index and for `turns`."
         rows = true_rows(b.mask)
         i = slice(None) if rows is None else rows
         if len(c): state.z[i] = torch.lerp(state.z[i], c.float(), b.prob[i,None] if self.smoothing else 1.)
         state.offset += 1; state.offset.masked_fill_(b.mask, 0)
+        return i,rows
+
+    def step(self, c:Tensor, b:Boundaries, h:Tensor, state:DeChunkState) -> Tensor: # (B, D)
+        "One byte; c (R, D) holds the new chunks of the R rows where b.mask is true."
+        i,rows = self.newest(c, b, state)
         x = state.z if self.residual_proj is None else state.z+self.residual_proj(h)
         x = self.rebuild(x.float(), state.offset)
         if self.stack is not None: x = self.stack.step(x, state.stack)
         turns = self.turns(b.mask, rows, state) if self.layers else ()
         for l,s in zip(self.layers, state.layers): x = l.step(x, state.z[i], s, *turns)
         return x
+
+    def ahead(self, c:Tensor, b:Boundaries, h:Tensor, state:DeChunkState, tree:Tree): # (B, K, D) and take
+        "`step` for the root of a tree of bytes with encodings h (B, K, D), and a look at the others: no chunk closes there."
+        i,rows = self.newest(c, b, state)
+        takes,offset = [lambda last: state.offset.add_(tree.depth[last])],state.offset[:,None]+tree.depth
+        x = state.z[:,None].expand_as(h) if self.residual_proj is None else state.z[:,None]+self.residual_proj(h)
+        x = self.rebuild(x.float(), offset)
+        if self.stack is not None: x,take = self.stack.ahead(x, state.stack, tree); takes.append(take)
+        if self.layers:
+            _,new,seen = self.turns(b.mask, rows, state)
+            own = state.layers[0][0].ahead(tree, self.layers[0].mixer.rotary_dim)
+            for l,s in zip(self.layers, state.layers): x,take = l.ahead(x, state.z[i], s, tree, own, new, seen); takes.append(take)
+        return x,all_of(takes)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PROMPT_BYTES', 'STANDARD_PROMPTS', 'byte_probs', 'draw', 'sample_byte', 'Repetition', 'Frequency', 'completing',
-           'shipped_guard', 'StopFilter', 'GenerationOptions', 'prompt_bytes', 'Continuation', 'check_prompt',
-           'check_model', 'read_prompts', 'choose', 'write_all', 'stream', 'write', 'Sample', 'generate', 'Score',
-           'score', 'Chunks', 'show_chunks', 'Int8Linear', 'HalfLinear', 'quantize_int8', 'half_weights',
-           'default_weights', 'load_default']
+           'shipped_guard', 'StopFilter', 'GenerationOptions', 'prompt_bytes', 'is_fidel', 'Continuation',
+           'check_prompt', 'check_model', 'read_prompts', 'choose', 'looks_ahead', 'write_all', 'stream', 'write',
+           'Sample', 'generate', 'Score', 'score', 'Chunks', 'show_chunks', 'Int8Linear', 'HalfLinear', 'quantize_int8',
+           'half_weights', 'default_weights', 'load_default']
 
 # %% ../nbs/11_generation.ipynb #6e4220f2
 import html, math, unicodedata, warnings
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from fastcore.meta import delegates
 from .text import BOS, EOS, PAD, UTF8_NEXT, IncrementalDecoder, encode, normalize, utf8_allowed
+from .layers import Tree
 from .model import AmharicHNet, PACKAGE, join_rows, pick_rows
 
 # %% ../nbs/11_generation.ipynb #5771b669
@@ -81,7 +82,8 @@ def sample_byte(
     if banned is not None:
         allowed &= ~banned
         if not allowed.any(-1).all():
-            raise ValueError('the guard bans every byte that could follow here, the end of the document included: '
+            raise ValueError('the guard bans every byte that could follow here, the end of the document '
+                             'included: '
                              'a guard must leave a way out, or use guard=None')
     x = logits.detach().float().cpu()
     p = byte_probs(x if bias is None else x+bias, allowed, temperature, top_k, top_p, min_p)
@@ -141,7 +143,8 @@ def completing(
 # %% ../nbs/11_generation.ipynb #af41e334
 def shipped_guard():
     "The guard that watches when no other is named."
-    return import_module('hnet_amharic.safety').default_guard()       # a later chapter, so loaded when a text is first written
+    # a later chapter, so loaded when a text is first written
+    return import_module('hnet_amharic.safety').default_guard()
 
 # %% ../nbs/11_generation.ipynb #1cc599b0
 class StopFilter:
@@ -208,12 +211,15 @@ class GenerationOptions:
                 raise TypeError(f'{name}={v!r}: expected {want}, got {type(v).__name__}')
             if not ok(v): raise ValueError(f'{name}={v!r}: must be {want}')
         object.__setattr__(self, 'stop', _stops(self.stop))
-        idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0)) if getattr(self, n)!=off]
+        idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0))
+                if getattr(self, n)!=off]
         if self.temperature==0 and idle:
-            raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} can do nothing: '
+            raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} can '
+                             f'do nothing: '
                              'leave out one or the other')
         if not (self.guard is None or self.guard=='default' or hasattr(self.guard, 'start')):
-            raise TypeError(f"guard={self.guard!r}: expected 'default', None, or an object with start(prompt)")
+            raise TypeError(f"guard={self.guard!r}: expected 'default', None, or an object with "
+                            f"start(prompt)")
 
     def watcher(self, prompt:str):
         "The guard's watcher of one text, or None."
@@ -228,9 +234,14 @@ def prompt_bytes(prompt:str) -> bytes:
     "BOS and the prompt as bytes, or the last `PROMPT_BYTES` of it, from the start of a character on."
     raw = bytes(encode(prompt, bos=True))
     if len(raw)<=PROMPT_BYTES: return raw
-    warnings.warn(f'the prompt has {len(raw)-1:,} bytes; only the last {PROMPT_BYTES:,} are read', stacklevel=2)
+    warnings.warn(f'the prompt has {len(raw)-1:,} bytes; only the last {PROMPT_BYTES:,} are read',
+                  stacklevel=2)
     raw = raw[-PROMPT_BYTES:]
     return raw[next(i for i in range(4) if not 0x80<=raw[i]<0xC0):]
+
+def is_fidel(c:str) -> bool:
+    "A letter whose three bytes are E1, then 88 to 8D, then one more?"
+    return '\u1200'<=c<'\u1380'
 
 class Continuation:
     "One text in the making: bytes in, text out; `done` is None, 'eos', 'stop' or 'length'."
@@ -240,11 +251,14 @@ class Continuation:
         seed:int=None):      # instead of that of the options
         self.o,self.prompt = o,prompt_bytes(prompt)
         self.left,self.done,self.partial,self.state = o.max_new_chars,None,b'',0
+        self.ethiopic = next((is_fidel(c) for c in reversed(prompt[-64:]) if c.isalnum()),
+                             True) # what it writes at present
         self.decoder,self.stop,self.watcher = IncrementalDecoder(),StopFilter(o.stop),o.watcher(prompt)
         self.rng,seed = torch.Generator(device='cpu'),o.seed if seed is None else seed
         self.rng.seed() if seed is None else self.rng.manual_seed(int(seed))
         self.penalties,self.logprobs,self.nats = [],[],0.
-        if o.repetition_penalty>1: self.penalties.append(Repetition(o.repetition_penalty)); self.penalties[0].add(prompt[-512:])
+        if o.repetition_penalty>1:
+            self.penalties.append(Repetition(o.repetition_penalty)); self.penalties[0].add(prompt[-512:])
         if o.frequency_penalty: self.penalties.append(Frequency(o.frequency_penalty))
 
     def bias(self) -> Tensor: # (256,), or None
@@ -269,6 +283,7 @@ class Continuation:
         self.partial = b'' if c else self.partial+bytes([byte])
         if not c: return ''
         self.logprobs.append((c, self.nats)); self.nats = 0.
+        if c.isalnum(): self.ethiopic = is_fidel(c)
         for p in self.penalties: p.add(c)
         self.left -= 1
         text = self.stop.feed(c)
@@ -326,7 +341,18 @@ def choose(logits:Tensor, texts:list) -> Tensor: # (B,256) to (B,) on the CPU
     "The next byte of each text."
     o,states = texts[0].o,torch.tensor([t.state for t in texts])
     bias,banned = _stack([t.bias() for t in texts], _ZERO),_stack([t.banned() for t in texts], _NOTHING)
-    return sample_byte(logits, states, [t.rng for t in texts], o.temperature, o.top_k, o.top_p, o.min_p, bias, banned)
+    return sample_byte(logits, states, [t.rng for t in texts], o.temperature, o.top_k, o.top_p, o.min_p,
+                       bias, banned)
+
+_LEAD,_SECOND = 0xE1,range(0x88, 0x8E)
+# behind a complete character: E1, and behind it 88 to 8D
+_TREE = Tree([-1, 0]+[1]*len(_SECOND))
+_BYTES = torch.tensor([_LEAD, *_SECOND])
+_CHILD = {(0, _LEAD): 1, **{(1, b): 2+i for i,b in enumerate(_SECOND)}}
+
+def looks_ahead(model) -> bool:
+    "Can the model look at the bytes behind the next one?"
+    return hasattr(model, 'ahead') and (model.cfg.isotropic or model.cfg.align_characters)
 
 def write_all(
     model,
@@ -336,25 +362,46 @@ def write_all(
 ) -> Iterator[tuple]:   # (index of the text, piece)
     "Write all texts to their end; yields what becomes certain."
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
-    modules = [m for m in model.modules() if m.training]
+    modules,tree = [m for m in model.modules() if m.training],None
+    if looks_ahead(model): tree = _TREE if device.type=='cpu' else Tree(_TREE.parents, device)
     waiting,live = deque(range(len(texts))),[]
+    def put(rows, logits):
+        "Choose and write the next byte of texts: bytes (R,), pieces."
+        byte = choose(logits, [texts[i] for i in rows])
+        nats = [0.]*len(rows)
+        if logprobs: nats = logits.float().cpu().log_softmax(-1).gather(1, byte[:,None])[:,0].tolist()
+        pieces = [(i, texts[i].feed(b, lp)) for i,b,lp in zip(rows, byte.tolist(), nats)]
+        return byte,[p for p in pieces if p[1]]
     while waiting or live:
         if waiting and len(live)<=batch_size//2:
             new = [waiting.popleft() for _ in range(min(len(waiting), batch_size-len(live)))]
-            with _evaluating(modules): more = read_prompts(model, [texts[i].prompt for i in new], device)
-            logits,state = (torch.cat([logits, more[0]]),join_rows([state, more[1]])) if live else more
-            live += new
-        byte = choose(logits, [texts[i] for i in live])
-        nats = logits.float().cpu().log_softmax(-1).gather(1, byte[:,None])[:,0].tolist() if logprobs else [0.]*len(live)
-        for i,b,lp in zip(live, byte.tolist(), nats):
-            if piece := texts[i].feed(b, lp): yield i,piece
+            with _evaluating(modules):
+                logits,more = read_prompts(model, [texts[i].prompt for i in new], device)
+            first,pieces = put(new, logits)
+            if live: first,more = torch.cat([byte, first]),join_rows([state, more])
+            byte,state,live = first,more,live+new
+            yield from pieces
         rows = [j for j,i in enumerate(live) if not texts[i].done]
         if len(rows)<len(live):
             live = [live[j] for j in rows]
             if not live: continue
             rows = torch.tensor(rows)
             byte,state = byte[rows],pick_rows(state, rows)
-        with _evaluating(modules): logits = model.step(byte.to(device), state)
+        if not (tree and any(texts[i].ethiopic and not texts[i].partial for i in live)):
+            with _evaluating(modules): logits = model.step(byte.to(device), state)
+            byte,pieces = put(live, logits)
+            yield from pieces
+            continue
+        run = torch.cat([byte[:,None], _BYTES.expand(len(live), -1)], 1)
+        with _evaluating(modules): logits,take = model.ahead(run.to(device), state, tree)
+        node,going = torch.zeros(len(live), dtype=torch.long),list(range(len(live)))
+        while going:                                            # down the tree, as long as what is chosen stands there
+            byte[going],pieces = put([live[j] for j in going], logits[going,node[going].to(device)])
+            yield from pieces
+            child = {j: _CHILD.get((int(node[j]), int(byte[j]))) for j in going if not texts[live[j]].done}
+            going = [j for j,c in child.items() if c]
+            for j in going: node[j] = child[j]
+        take(node.to(device))
 
 # %% ../nbs/11_generation.ipynb #82de291c
 def stream(
@@ -374,7 +421,8 @@ def stream(
     """The continuation of `prompt`, as its characters complete. Ends at the model's end of document, before a stop
     string (looked for behind the prompt) or after `max_new_chars`. Options are checked at once, before the first
     piece: ValueError or TypeError with the name of the option."""
-    o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, seed, stop, guard)
+    o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty,
+                          frequency_penalty, seed, stop, guard)
     text = Continuation(check_prompt(prompt), o)
     return (piece for _,piece in write_all(check_model(model), [text]))
 
@@ -399,7 +447,8 @@ class Sample:
 
 def _count(name, v):
     "A whole number from 1 up, or an error with its name."
-    if not isinstance(v, Integral) or isinstance(v, bool): raise TypeError(f'{name}={v!r}: expected a whole number, got {type(v).__name__}')
+    if not isinstance(v, Integral) or isinstance(v, bool):
+        raise TypeError(f'{name}={v!r}: expected a whole number, got {type(v).__name__}')
     if v<1: raise ValueError(f'{name}={v!r}: must be at least 1')
     return int(v)
 
@@ -418,11 +467,15 @@ def generate(
     "Prompt (in NFC) and continuation as one text. Options and errors as in `stream`."
     one = isinstance(prompts, str)
     try: prompts = [prompts] if one else list(prompts)
-    except TypeError: raise TypeError(f'prompts is {type(prompts).__name__}, expected str or list of str') from None
+    except TypeError:
+        raise TypeError(f'prompts is {type(prompts).__name__}, expected str or list of str') from None
     prompts = [check_prompt(p, 'prompt' if one else f'prompts[{i}]') for i,p in enumerate(prompts)]
-    o,n,batch_size = GenerationOptions(max_new_chars, seed=seed, **kwargs),_count('n', n),_count('batch_size', batch_size)
-    if n>1 and o.temperature==0: raise ValueError(f'n={n} with temperature=0 would write the same text {n} times')
-    texts = [Continuation(p, o, None if seed is None else seed+i) for i,p in enumerate(p for p in prompts for _ in range(n))]
+    o,n,batch_size = GenerationOptions(max_new_chars, seed=seed, **kwargs),_count('n', n),_count('batch_size',
+        batch_size)
+    if n>1 and o.temperature==0:
+        raise ValueError(f'n={n} with temperature=0 would write the same text {n} times')
+    texts = [Continuation(p, o, None if seed is None else seed+i)
+             for i,p in enumerate(p for p in prompts for _ in range(n))]
     new = ['']*len(texts)
     for i,piece in write_all(check_model(model), texts, batch_size, logprobs): new[i] += piece
     full = [(p if include_prompt else '')+t for p,t in zip((p for p in prompts for _ in range(n)), new)]
@@ -466,7 +519,8 @@ class Score:
     @property
     def bpc(self) -> float: return self.bits/len(self.chars)
 
-    def __repr__(self): return f'Score({len(self.chars)} characters, {self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character)'
+    def __repr__(self):
+        return f'Score({len(self.chars)} characters, {self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character)'
 
     def __str__(self):
         "For a terminal: the more bits, the warmer the colour."
@@ -476,7 +530,8 @@ class Score:
         return ''.join(paint(c, b) for c,b in self.chars)
 
     def _repr_html_(self):
-        spans = (f'<span title="{b:.1f} bits" style="background:rgba(213,94,0,{min(b/14, 1):.2f})">{_shown(c)}</span>'+'<br>'*(c=='\n') for c,b in self.chars)
+        spans = (f'<span title="{b:.1f} bits" '
+                 f'style="background:rgba(213,94,0,{min(b/14, 1):.2f})">{_shown(c)}</span>'+'<br>'*(c=='\n') for c,b in self.chars)
         return f'<div style="line-height:1.8">{"".join(spans)}</div><small>{self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character</small>'
 
 def score(
@@ -488,7 +543,8 @@ def score(
     "How many bits each character of a text costs the model. Raises ValueError for an empty text, and as `generate` does."
     text = check_prompt(text, 'text')
     if not text: raise ValueError('text is empty: there is nothing to score')
-    raw,bits,modules = bytes(encode(text, bos=True)),[],[m for m in check_model(model).modules() if m.training]
+    raw,bits,modules = bytes(encode(text, bos=True)),[],[m for m in check_model(model).modules()
+                                                         if m.training]
     for i in range(1, len(raw), window):
         start = max(0, i-1-context)
         out,ids = _window(model, raw[start:i+window], modules)
@@ -527,8 +583,13 @@ class Chunks:
         return '\n'.join(l for l in lines+[top,bar] if l)
 
     def _repr_html_(self):
-        def cell(c, p): return (f'<span title="p = {p:.2f}" style="display:inline-block;text-align:center">{_shown(c)}<span style="display:block;height:14px">'
-                                f'<span style="display:block;height:{14-round(14*p)}px"></span><span style="display:block;margin:0 1px;height:{round(14*p)}px;background:#0072b2"></span></span></span>')
+        def cell(c, p):
+            return (f'<span title="p = {p:.2f}" '
+                    f'style="display:inline-block;text-align:center">{_shown(c)}<span '
+                    f'style="display:block;height:14px">'
+                                f'<span style="display:block;height:{14-round(14*p)}px"></span><span '
+                                f'style="display:block;margin:0 '
+                                f'1px;height:{round(14*p)}px;background:#0072b2"></span></span></span>')
         spans = (f'<span style="background:{_TINTS[i%4]};color:#000;display:inline-block;margin:1px">{"".join(cell(c, p) for c,p in k)}</span>' for i,k in enumerate(self.chunks))
         return f'<div style="line-height:1.3">{"".join(spans)}</div>'
 
@@ -538,9 +599,12 @@ def show_chunks(
 ) -> Chunks:
     "The chunks of a text. Raises ValueError for an empty text or one that is too long to look at."
     text = check_prompt(text, 'text')
-    if not isinstance(model, AmharicHNet): raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet')
+    if not isinstance(model, AmharicHNet):
+        raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet')
     raw = bytes(encode(text, bos=True))
-    if not 1<len(raw)<=PROMPT_BYTES: raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a part of it')
+    if not 1<len(raw)<=PROMPT_BYTES:
+        raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a '
+                         f'part of it')
     out,_ = _window(model, raw+b'\0', [m for m in model.modules() if m.training])
     p,ends = out.boundary_prob[0,1:].tolist(),out.boundary_mask[0,1:].tolist()
     chunks = [[]]
@@ -570,8 +634,10 @@ class Int8Linear(nn.Module):
         try:
             with torch.inference_mode(False), warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                q = nn.functional.pad(q, (0, 2))                              # two inputs that carry the range and count nothing
-                t = torch._make_per_channel_quantized_tensor(q, scale.double(), torch.zeros(len(q), dtype=torch.long), 0)
+                # two inputs that carry the range and count nothing
+                q = nn.functional.pad(q, (0, 2))
+                t = torch._make_per_channel_quantized_tensor(q, scale.double(),
+                                                             torch.zeros(len(q), dtype=torch.long), 0)
                 return torch.ops.quantized.linear_prepack(t, None)
         finally: torch.backends.quantized.engine = was
 
@@ -579,12 +645,15 @@ class Int8Linear(nn.Module):
         "x times the matrix."
         x,shape = x.float().flatten(0, -2),x.shape[:-1]
         top = torch.linalg.vector_norm(x, math.inf, -1, keepdim=True).clamp_min_(1e-12)
-        if self.fast: y = torch.ops.quantized.linear_dynamic(torch.cat([x/top, _RANGE.expand(len(x), 2)], 1), self.packed, True)*top
+        if self.fast:
+            y = torch.ops.quantized.linear_dynamic(torch.cat([x/top, _RANGE.expand(len(x), 2)], 1),
+                                                   self.packed, True)*top
         else: y = (x/top*63.5).round()/63.5@self.q.T.float()*self.scale*top
         return y.unflatten(0, shape)
 
     def _save_to_state_dict(self, *args):
-        raise RuntimeError("a model with int8 layers is for writing only: save the original with save_pretrained(folder, 'int8')")
+        raise RuntimeError("a model with int8 layers is for writing only: save the original with "
+                           "save_pretrained(folder, 'int8')")
 
 class HalfLinear(nn.Module):
     "A linear layer without bias for inference: fp16 weights, fp32 inputs and sums."
@@ -593,7 +662,8 @@ class HalfLinear(nn.Module):
         w = linear.weight.detach()
         self.fast = w.device.type=='cpu' and 'fbgemm' in torch.backends.quantized.supported_engines
         if self.fast:
-            with torch.inference_mode(False): self.packed = torch.ops.quantized.linear_prepack_fp16(w.float(), None)
+            with torch.inference_mode(False):
+                self.packed = torch.ops.quantized.linear_prepack_fp16(w.float(), None)
         else: self.register_buffer('w', w.half())
 
     def forward(self, x:Tensor) -> Tensor: # (..., d) to (..., d_out) fp32
@@ -608,7 +678,9 @@ def _replace(model, kind):
     "Replace the large linear layers of `model`, all but the head."
     for m in list(model.modules()):
         for name,l in m.named_children():
-            if type(l) is nn.Linear and l.bias is None and l.weight.numel()>=4096 and l is not getattr(model, 'head', None): setattr(m, name, kind(l))
+            if type(l) is nn.Linear and l.bias is None and l.weight.numel()>=4096 and l is not getattr(model,
+                'head', None):
+                setattr(m, name, kind(l))
     return model.eval()
 
 def quantize_int8(model:AmharicHNet) -> AmharicHNet:
@@ -630,6 +702,7 @@ def load_default(
     "The shipped model. Raises FileNotFoundError where this copy of the package has none."
     folder = default_weights()
     if not (folder/'model.safetensors').exists():
-        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its weights, or '
+        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its '
+                                f'weights, or '
                                 'train a model with hnet_train and load it with AmharicHNet.from_pretrained')
     return AmharicHNet.from_pretrained(folder, device)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['no_autocast', 'RMSNorm', 'SwiGLU', 'angles', 'turn', 'rotary', 'true_rows', 'visible', 'Turn', 'KVState',
            'causal_mask', 'sdpa', 'Attention', 'leak', 'step_gap', 'segsum', 'ssd_loop', 'ssd', 'SSMState', 'Mamba2',
-           'parse_layout', 'Block', 'Isotropic']
+           'parse_layout', 'Block', 'Isotropic', 'Tree', 'all_of']
 
 # %% ../nbs/02_layers.ipynb #2fec4ed5
 import math, re
@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from fastcore.basics import patch
 
 # %% ../nbs/02_layers.ipynb #3da4fc87
 def no_autocast(x:Tensor):
@@ -459,3 +460,97 @@ class Isotropic(nn.Module):
             y = b.step(y, s, at)
         y = self.rmsnorm(y)
         return y if rows is None else y.new_zeros(len(x), y.shape[1]).index_copy(0, rows, y)
+
+# %% ../nbs/02_layers.ipynb #f649ae1b
+class Tree:
+    "Positions that branch. `depth` (K,), root 0; `sees` (K, K) bool: the nodes on the path to each, itself included."
+    def __init__(self,
+        parents,     # of each node the index of the one before it, -1 for the root, which comes first
+        device=None):
+        self.parents,self.paths = tuple(parents),[]
+        for p in parents: self.paths.append((*(self.paths[p] if p>=0 else ()), len(self.paths)))
+        self.depth = torch.tensor([len(p)-1 for p in self.paths], device=device)
+        self.sees = torch.tensor([[j in p for j in range(len(self.paths))] for p in self.paths], device=device)
+        self.tables,self.device = {},device
+
+    def history(self,
+        memory:int,   # positions remembered before the tree
+        n:int,        # how many to look up
+        root=True,    # is the root part of the tree, or of the memory already?
+    ) -> Tensor:      # (K, n) indices into memory and nodes, one behind the other
+        "The last n positions up to each node."
+        key = memory,n,root
+        if key not in self.tables:
+            self.tables[key] = torch.tensor([([*range(memory)]+[memory+j for j in p[not root:]])[-n:] for p in self.paths], device=self.device)
+        return self.tables[key]
+
+def all_of(takes:list):
+    "One `take` for several layers."
+    def take(last:Tensor):
+        for t in takes: t(last)
+    return take
+
+@patch
+def ahead(self:KVState, tree:Tree, rotary_dim:int) -> Turn:
+    "Where the nodes of a tree go (B, K), what they see of the ring and of each other, and their angles. A tree is at most W deep."
+    W,dev,pos = self.k.shape[2],self.pos.device,self.pos[:,None]+tree.depth
+    n,last = visible(self.pos, W)[0],self.pos[:,None]-1
+    held = last-(last-torch.arange(n, device=dev))%W                      # (B, n): the position in each slot, below 0 none
+    ring = (held>=0)[:,None] & (held[:,None]>pos[...,None]-W)             # (B, K, n)
+    mask = torch.cat([ring, tree.sees.expand(len(pos), -1, -1)], -1)[:,None]
+    return Turn(None, pos%W, n, mask, *(t[:,:,None] for t in angles(pos, rotary_dim)))
+
+@patch
+def ahead(self:Attention, x:Tensor, state:KVState, tree:Tree, at:Turn|None=None): # (B, K, d) to (B, K, d) and take
+    "The nodes of a tree in every row."
+    at = at or state.ahead(tree, self.rotary_dim)
+    qk,v = self.Wqkv(x).unflatten(-1, (-1, self.head_dim)).split([self.n_heads+self.n_kv_heads, self.n_kv_heads], 2)
+    q,k = turn(qk, at.cos, at.sin).split([self.n_heads, self.n_kv_heads], 2)
+    if self.scale is not None: q = q*self.scale[:,None].to(q.dtype)
+    q,k,v = (t.transpose(1, 2) for t in (q, k, v))
+    past = (t[:,:,:at.n].to(q.dtype) for t in (state.k, state.v))
+    y = sdpa(q, *(torch.cat(t, 2) for t in zip(past, (k, v))), at.mask)
+    def take(last):
+        b,i = tree.sees[last].nonzero(as_tuple=True)
+        for ring,new in ((state.k, k), (state.v, v)): ring[b,:,at.slot[b,i]] = new[b,:,i].to(ring.dtype)
+        state.pos += tree.depth[last]+1
+    return self.out(y),take
+
+# %% ../nbs/02_layers.ipynb #cafa502e
+@patch
+def ahead(self:Mamba2, x:Tensor, state:SSMState, tree:Tree, at:Turn|None=None): # (B, K, d) to (B, K, d) and take
+    "The nodes of a tree in every row."
+    z,xBC,dt = self.split(self.in_proj(x))
+    with no_autocast(x):
+        seen = torch.cat([state.conv.transpose(1, 2).float(), xBC.float()], 1)            # (B, d_conv-1+K, width)
+        taps = tree.history(self.d_conv-1, self.d_conv)                                   # (K, d_conv)
+        u = torch.einsum('bkiw,wi->bkw', seen[:,taps], self.conv1d.weight[:,0].float())+self.conv1d.bias.float()
+        u,Bm,C = F.silu(u).split([self.d_inner, self.d_state, self.d_state], -1)
+        u,dt = u.unflatten(-1, (self.n_heads, -1)),F.softplus(dt.float()+self.dt_bias.float())
+        a = tree.sees.float()@(-self.A_log.float().exp()*dt)                              # (B, K, H) log decay since the state
+        w = (a[:,:,None]-a[:,None]).masked_fill(~tree.sees[...,None], -torch.inf).exp()*(C@Bm.transpose(1, 2))[...,None]
+        y = torch.einsum('bijh,bjhd->bihd', w*dt[:,None], u)
+        y = y+(C@state.ssm.flatten(1, 2).transpose(1, 2)).view_as(u)*a.exp()[...,None]+u*self.D.float()[:,None]
+    def take(last):
+        row = torch.arange(len(x), device=x.device)
+        end = a[row,last][:,None]                                                         # (B, 1, H)
+        w = (end-a).masked_fill(~tree.sees[last][...,None], -torch.inf).exp()*dt
+        state.ssm.mul_(end.transpose(1, 2).exp()[...,None])
+        state.ssm.flatten(1, 2).baddbmm_((u*w[...,None]).flatten(2).transpose(1, 2), Bm)
+        state.conv.copy_(seen[row[:,None],taps[last][:,1:]].transpose(1, 2))
+    return self.gate(y, z),take
+
+@patch
+def ahead(self:Block, x:Tensor, state, tree:Tree, at:Turn|None=None): # (B, K, d) to (B, K, d) and take
+    "The nodes of a tree in every row."
+    y,take = self.mixer.ahead(self.norm1(x), state, tree, at)
+    return self.ff(x+y),take
+
+@patch
+def ahead(self:Isotropic, x:Tensor, state:list, tree:Tree): # (B, K, d) to (B, K, d) and take
+    "The nodes of a tree through all blocks, in every row."
+    takes,at = [],None
+    for b,s in zip(self.layers, state):
+        if at is None and isinstance(s, KVState): at = s.ahead(tree, b.mixer.rotary_dim)
+        x,take = b.ahead(x, s, tree, at); takes.append(take)
+    return self.rmsnorm(x),all_of(takes)

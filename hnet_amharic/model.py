@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from fastcore.basics import patch
 from .text import FEATURE_SIZES, KINDS, PAD, UTF8_NEXT, char_features, script_features
-from .layers import Isotropic, RMSNorm, parse_layout, true_rows
+from .layers import Isotropic, RMSNorm, Tree, all_of, parse_layout, true_rows
 from .chunker import Boundaries, DynamicSemanticChunker, EnhancedChunkLayer, ratio_loss
 from .backbone import HierarchicalBackbone
 from .dechunker import EnhancedDeChunkLayer
@@ -267,6 +267,22 @@ class ByteEmbedding(nn.Module):
         if self.ngram is not None: x = x+self.ngram.newest(tail[:,-self.ngram.powers.shape[1]:])
         return x,feats,torch.tensor([n[1] for n in new], device=dev)
 
+    def ahead(self, ids:Tensor, state:EmbedState, tree:Tree): # (B, K) bytes
+        "`step` for the root of a tree of bytes, and a look at the others, which complete no character: embedding (B, K, d), features, completes, take."
+        dev,seen = self.byte.weight.device,np.concatenate([state.ids.numpy(), ids.cpu().numpy()], 1)
+        tails = seen[:,tree.history(self.context, self.context).cpu()]                       # (B, K, context)
+        new = [newest_features(*t) for t in tails[...,-4:].reshape(-1, 4).tolist()]
+        done = torch.tensor([n[1] for n in new]).view(ids.shape)
+        if done[:,1:].any(): raise ValueError('ahead: bytes behind the first must not complete a character: where a chunk may close there is no way back')
+        last = np.array([new[i*len(tree.paths)][2] or l for i,l in enumerate(state.last.tolist())])
+        feats = np.concatenate([np.array([n[0] for n in new]).reshape(*ids.shape, 1), np.repeat(last[:,None], ids.shape[1], 1)], -1)
+        feats,x = torch.from_numpy(feats).to(dev),self.byte.weight[ids]
+        for i,e in enumerate(self.script or []): x += e.weight[feats[...,i]]
+        if self.ngram is not None: x = x+self.ngram.newest(tails.reshape(-1, self.context)[:,-self.ngram.powers.shape[1]:]).view_as(x)
+        def take(to):
+            state.ids.copy_(torch.from_numpy(tails)[torch.arange(len(ids)),to.cpu()]); state.last.copy_(torch.from_numpy(last))
+        return x,feats,done.to(dev),take
+
 # %% ../nbs/06_model.ipynb #1f235ac2
 @dataclass
 class HNetOutput:
@@ -408,6 +424,28 @@ class AmharicHNet(nn.Module):
         c = self.chunk_layer.step(h, b.mask, state.chunk)
         if len(c): c = self.backbone.step(c, state.backbone, true_rows(b.mask))
         return self.logits(self.norm(self.dechunker.step(c, b, h, state.dechunk)))
+
+    @torch.inference_mode()
+    def ahead(self,
+        ids:Tensor,      # (B, K) bytes: the root is read as by `step`, the others are looked at
+        state:HNetState, # from prefill
+        tree:Tree,       # of K nodes
+    ):                   # logits (B, K, 256) for the byte after each, and take
+        """Read one more byte in every row and see what further ones would give. Then `take(last)` must be called, which moves row b on to node
+        last[b]. A chunk that closes cannot be taken back: ValueError where a byte behind the root completes a character, or without align_characters."""
+        if not (self.cfg.isotropic or self.cfg.align_characters): raise ValueError('ahead: the model must have align_characters')
+        x,feats,completes,embed = self.embedding.ahead(ids, state.embed, tree)
+        h,encoder = self.encoder.ahead(x, state.encoder, tree)
+        if self.cfg.isotropic: return self.logits(self.norm(h)),torch.inference_mode()(all_of([embed, encoder]))
+        b = self.chunker.step(h[:,0], feats[:,0], completes[:,0], state.chunker)
+        c = self.chunk_layer.step(h[:,0], b.mask, state.chunk)
+        if len(c): c = self.backbone.step(c, state.backbone, true_rows(b.mask))
+        x,dechunk = self.dechunker.ahead(c, b, h, state.dechunk, tree)
+        @torch.inference_mode()
+        def take(last):
+            for part in (embed, encoder, dechunk): part(last)
+            self.chunker.inside(h, last, state.chunker, tree); self.chunk_layer.inside(h, last, state.chunk, tree)
+        return self.logits(self.norm(x)),take
 
     @torch.no_grad()
     def calibrate(self, ids:Tensor) -> float:

@@ -68,7 +68,8 @@ def _join(stem:str, suffix:str):
     return stem[:-1]+chr(ord(last)-order+vowel)+suffix[1:]
 
 _CONSONANTS = dict(zip('ሀለመረሰሸቀበተቸነኘአከወዘዠየደጀገጠጨጰጸፈፐቨ',
-                       'h l m r s sh q|k b t ch n gn|ny | k w z zh|j y d j g t ch p ts|s|tz f p v'.split(' ')))
+                       'h l m r s sh q|k b t ch n gn|ny | k w z zh|j y d j g t ch p '
+                       'ts|s|tz f p v'.split(' ')))
 _VOWELS = ['e|a', 'u', 'i|ee', 'a', 'e|ie', '|i|e', 'o', 'wa|ua']
 
 @lru_cache
@@ -323,7 +324,8 @@ def read(self:Net,
             if m in (SOLID, SPELLED) and n in self.ends: ended.append((m, t, start))
             if m==GAP and start>=0 and what!='stop': go(n, GAP, t, start)
             if m in (SPELLED, APART) and what in ('space', 'mark'): go(n, APART, t, start)
-            if m in (SOLID, BROKEN) and (what=='mark' or what=='space' and n in self.loose): go(n, BROKEN, t, start)
+            if m in (SOLID, BROKEN) and (what=='mark' or what=='space' and n in self.loose):
+                go(n, BROKEN, t, start)
     exempt = any(t.exempt for m,t,_ in ended if m==SOLID)
     found = [(t.entry, s, True) for m,t,s in ended if t.entry and not (exempt and m==SOLID)]
     if what!='stop':
@@ -372,17 +374,20 @@ def state(self:Net, threads, most=1<<14) -> State:
 @patch
 def finish(self:Net, prefixes):
     "Everything is in: prefixes, and for each node the symbols that can lead to a finding."
-    both = self.node(); self.jump[both] += [(self.prefixed(r, prefixes), None) for r in (self.short, self.long)]
+    both = self.node()
+    self.jump[both] += [(self.prefixed(r, prefixes), None) for r in (self.short, self.long)]
     self.words,self.at_start,self.known = both,{},{}
     back = {}
     for n,js in enumerate(self.jump):
         for b,_ in js: back.setdefault(b, []).append(n)
     def before(goal):
         seen,todo = set(goal),list(goal)
-        while todo: new = [a for a in back.get(todo.pop(), ()) if a not in seen]; seen.update(new); todo += new
+        while todo:
+            new = [a for a in back.get(todo.pop(), ()) if a not in seen]; seen.update(new); todo += new
         return seen
     near = [before(self.now), before(self.now|self.ends)]
-    self.danger = [{n: s for n,out in enumerate(self.out) if (s := {c for c,to in out.items() if not g.isdisjoint(to)})}
+    self.danger = [{n: s for n,out in enumerate(self.out)
+                    if (s := {c for c,to in out.items() if not g.isdisjoint(to)})}
                    for g in near]
 
 # %% ../nbs/12_safety.ipynb #9ef41602
@@ -431,7 +436,8 @@ def _mapping(loader, node):
 class _Dict(dict): line = None
 _Lines.add_constructor('tag:yaml.org,2002:map', _mapping)
 
-_KEYS = dict(policy='categories affixes groups entries innocent'.split(), category='severity reason_am reason_en'.split(),
+_KEYS = dict(policy='categories affixes groups entries innocent'.split(),
+             category='severity reason_am reason_en'.split(),
              entry='category forms phrases pattern except spaced affixes latin severity note'.split(),
              affix='prefixes suffixes'.split())
 
@@ -447,25 +453,29 @@ class Entry:
 
 def _known(d, kind, where):
     "Refuse a mapping with unknown names."
-    if not isinstance(d, dict): raise ValueError(f'{where}: expected names and values, found {type(d).__name__}')
+    if not isinstance(d, dict):
+        raise ValueError(f'{where}: expected names and values, found {type(d).__name__}')
     for k in d:
         if k in _KEYS[kind]: continue
         near = difflib.get_close_matches(str(k), _KEYS[kind], 1)
-        raise ValueError(f'{where}: unknown key {k!r}; '+(f'did you mean {near[0]!r}?' if near else f'there are {", ".join(_KEYS[kind])}'))
+        raise ValueError(f'{where}: unknown key {k!r}; '+(f'did you mean {near[0]!r}?'
+                                                          if near else f'there are {", ".join(_KEYS[kind])}'))
 
 def _strings(d, key, where) -> list:
     "A list of strings, none of them empty."
     v = d.get(key) or []
     if not isinstance(v, list): raise ValueError(f'{where}: {key} is a list, found {v!r}')
     for s in v:
-        if not isinstance(s, str): raise ValueError(f'{where}: {key} holds {s!r}, expected text; put it in quotes')
+        if not isinstance(s, str):
+            raise ValueError(f'{where}: {key} holds {s!r}, expected text; put it in quotes')
         if not _folded(s).strip(): raise ValueError(f'{where}: an empty form in {key} would flag every word')
     return v
 
 def _word(w, where) -> str:
     "A word of at least two letters."
     f = _folded(w.removesuffix('*'))
-    if any(_kind(c)!='letter' for c in f): raise ValueError(f'{where}: {w!r} is no single word; phrases belong under `phrases`')
+    if any(_kind(c)!='letter' for c in f):
+        raise ValueError(f'{where}: {w!r} is no single word; phrases belong under `phrases`')
     if len(f)<2: raise ValueError(f'{where}: {w!r} is one letter: that would flag ordinary text')
     return w
 
@@ -478,14 +488,17 @@ def read_policy(
     if policy is None: policy = PACKAGE/'policy'/'amharic.yaml'
     if isinstance(policy, (str, Path)):
         path = Path(policy); name = path.name
-        if not path.is_file(): raise FileNotFoundError(f'no policy {path}: give a YAML file, or None for the shipped one')
+        if not path.is_file():
+            raise FileNotFoundError(f'no policy {path}: give a YAML file, or None for the shipped one')
         try: policy = yaml.load(path.read_text(encoding='utf8'), _Lines)
-        except (yaml.YAMLError, UnicodeDecodeError) as e: raise ValueError(f'{path} is not YAML: {e}') from None
+        except (yaml.YAMLError, UnicodeDecodeError) as e:
+            raise ValueError(f'{path} is not YAML: {e}') from None
     _known(policy, 'policy', name)
     d = {k: policy.get(k) or type_() for k,type_ in zip(_KEYS['policy'], (dict, dict, dict, list, list))}
     for c,v in d['categories'].items():
         where = f'{name}, category {c!r}'; _known(v, 'category', where)
-        if v.get('severity') not in (1, 2, 3): raise ValueError(f'{where}: severity is 1, 2 or 3, found {v.get("severity")!r}')
+        if v.get('severity') not in (1, 2, 3):
+            raise ValueError(f'{where}: severity is 1, 2 or 3, found {v.get("severity")!r}')
         for k in ('reason_am', 'reason_en'):
             if not isinstance(v.get(k), str): raise ValueError(f'{where}: {k} is missing')
     for k,v in d['affixes'].items():
@@ -504,11 +517,15 @@ def _check_entry(e, d, where):
     "Refuse an entry that cannot be meant."
     _known(e, 'entry', where)
     if e.get('category') not in d['categories']:
-        raise ValueError(f'{where}: unknown category {e.get("category")!r}; there are {", ".join(d["categories"])}')
-    if not any(k in e for k in ('forms', 'phrases', 'pattern')): raise ValueError(f'{where}: no forms, phrases or pattern')
-    if e.get('severity', 1) not in (1, 2, 3): raise ValueError(f'{where}: severity is 1, 2 or 3, found {e["severity"]!r}')
+        raise ValueError(f'{where}: unknown category {e.get("category")!r}; there are '
+                         f'{", ".join(d["categories"])}')
+    if not any(k in e for k in ('forms', 'phrases', 'pattern')):
+        raise ValueError(f'{where}: no forms, phrases or pattern')
+    if e.get('severity', 1) not in (1, 2, 3):
+        raise ValueError(f'{where}: severity is 1, 2 or 3, found {e["severity"]!r}')
     for k in ('spaced', 'affixes', 'latin'):
-        if not isinstance(e.get(k, True), bool): raise ValueError(f'{where}: {k} is true or false, found {e[k]!r}')
+        if not isinstance(e.get(k, True), bool):
+            raise ValueError(f'{where}: {k} is true or false, found {e[k]!r}')
     for w in _strings(e, 'forms', where)+_strings(e, 'except', where): _word(w, where)
     for p in _strings(e, 'phrases', where):
         words = p.split()
@@ -517,7 +534,8 @@ def _check_entry(e, d, where):
         for w in words:
             before,brace,g = w.rstrip('*?').removesuffix('}').partition('{')
             if not brace: _word(w, where)
-            elif g[not before and g[:1] in '+-':] not in d['groups']: raise ValueError(f'{where}: unknown group {w!r}; there are {", ".join(d["groups"])}')
+            elif g[not before and g[:1] in '+-':] not in d['groups']:
+                raise ValueError(f'{where}: unknown group {w!r}; there are {", ".join(d["groups"])}')
     if 'pattern' in e:
         try: parse_pattern(str(e['pattern']))
         except ValueError as err: raise ValueError(f'{where}: {err}') from None
@@ -544,7 +562,8 @@ class CulturalGuard:
         for g,words in d['groups'].items():
             root = self.roots['{'+g+'}'] = self.root()
             for w in words: self.add_word(root, w)
-        for i,e in enumerate(d['entries']): self.add_entry(e, f'{name}, '+(f'line {e.line}' if hasattr(e, 'line') else f'entry {i+1}'))
+        for i,e in enumerate(d['entries']):
+            self.add_entry(e, f'{name}, '+(f'line {e.line}' if hasattr(e, 'line') else f'entry {i+1}'))
         self.net.finish(self.prefixes())
         self.first = self.net.state(self.net.starts())
         self.idle = {frozenset(t): t for t in ({}, self.net.starts(), self.net.starts(True))}
@@ -572,7 +591,8 @@ class CulturalGuard:
     def add_entry(self, e, where):
         "All forms, phrases and patterns of an entry of the policy."
         c,net = self.categories[e['category']],self.net
-        made = lambda text: Entry(e['category'], e.get('severity', c['severity']), c['reason_am'], c['reason_en'], text, where)
+        made = lambda text: Entry(e['category'], e.get('severity', c['severity']), c['reason_am'],
+                                  c['reason_en'], text, where)
         for words,tag in (('forms', lambda w: Tag(made(w))), ('except', lambda w: Tag(exempt=True))):
             for w in e.get(words) or ():
                 root = net.long if len(_folded(w))>(6 if w.isascii() else 3) else net.short
@@ -594,14 +614,17 @@ class CulturalGuard:
             root = self.root()
             for v in self.groups[group[1:]] if group else [w]: self.add_word(root, v, affixes=False)
         elif group[0]=='+': root = self.net.prefixed(self.roots['{'+group[1:]+'}'], self.prefixes())
-        elif before: root = self.net.node(); self.net.jump[self.net.path(root, _folded(before))].append((self.roots['{'+group+'}'], None))
+        elif before:
+            root = self.net.node()
+            self.net.jump[self.net.path(root, _folded(before))].append((self.roots['{'+group+'}'], None))
         self.roots[key] = root
         return root,many
 
     def warn_of(self, sentence):
         "Warn of an entry that flags an ordinary sentence."
         for f in self.check(sentence):
-            warnings.warn(f'the policy entry {f.entry!r} ({f.category}) flags an ordinary sentence: {sentence!r}')
+            warnings.warn(f'the policy entry {f.entry!r} ({f.category}) flags an ordinary sentence: '
+                          f'{sentence!r}')
 
 @lru_cache
 def _shipped_innocent(): return tuple(read_policy()[0]['innocent'])
@@ -687,7 +710,8 @@ def start(self:CulturalGuard,
     g.read(prompt)
     threads = dict(net.starts())
     for n,m,t in g.state.threads:
-        if n in net.ends and m in (SOLID, SPELLED) and t and not t.exempt: # complete in the prompt: only more of it counts
+        if n in net.ends and m in (SOLID,
+                                   SPELLED) and t and not t.exempt: # complete in the prompt: only more of it counts
             threads.update({(root,GAP,t2): 0 for root,t2 in t.follow})
             if t.entry: m = BROKEN if m==SOLID else APART
         threads[n,m,t] = 0
@@ -752,10 +776,12 @@ class SafetyClassifier:
         harmful=None,          # labels that count as harmful; None: those with a usual name, such as hate
         grams:tuple=(1, 5),    # lengths of the character n-grams
         n_hash:int=1<<18,      # columns they are hashed into
-        C:tuple=((.0003, .003, .03), (.1, .5, 3.))): # inverse regularisations to try, of chunk states and of n-grams
+        C:tuple=((.0003, .003, .03), (.1, .5,
+                                      3.))): # inverse regularisations to try, of chunk states and of n-grams
         self.model,self.harmful = model if model is not None else load_default(),harmful
         self.grams,self.n_hash,self.C,self.labels = tuple(grams),n_hash,C,None
-        self.hash = HashingVectorizer(analyzer='char_wb', ngram_range=self.grams, n_features=n_hash, norm=None, alternate_sign=False)
+        self.hash = HashingVectorizer(analyzer='char_wb', ngram_range=self.grams, n_features=n_hash,
+                                      norm=None, alternate_sign=False)
 
     def counts(self, texts):
         "Logarithmic counts of the n-grams, homophones folded, sparse (n, n_hash)."
@@ -786,9 +812,11 @@ class SafetyClassifier:
         views = self.views(states, counts)
         folds = list(StratifiedKFold(3, shuffle=True, random_state=seed).split(texts, y))
         tried = [[(C, self.unseen(X, y, C, folds)) for C in Cs] for X,Cs in zip(views, self.C)]
-        self.chosen,unseen = zip(*(max(t, key=lambda c: f1_score(y, c[1].argmax(1), average='macro')) for t in tried))
+        self.chosen,unseen = zip(*(max(t, key=lambda c: f1_score(y, c[1].argmax(1), average='macro'))
+                                   for t in tried))
         self.parts = [_Linear.fit(X, y, C) for X,C in zip(views, self.chosen)]
-        def right(share): self.share = share; return f1_score(y, self.mixed(*unseen).argmax(1), average='macro')
+        def right(share):
+            self.share = share; return f1_score(y, self.mixed(*unseen).argmax(1), average='macro')
         self.share = max(np.linspace(0, 1, 21).tolist(), key=right)
         z = self.mixed(*unseen)
         def likelihood(t): return _log_softmax(z/t)[np.arange(len(y)),y].mean()
@@ -808,13 +836,15 @@ class SafetyClassifier:
         if len(texts)!=len(labels): raise ValueError(f'{len(texts)} texts and {len(labels)} labels')
         if len(self.labels)<2: raise ValueError(f'labels: {self.labels or "none"}; there must be two or more')
         for l in self.labels:
-            if labels.count(l)<3: raise ValueError(f'label {l!r} has {labels.count(l)} texts; at least 3 are needed')
+            if labels.count(l)<3:
+                raise ValueError(f'label {l!r} has {labels.count(l)} texts; at least 3 are needed')
         for t in texts:
             if not isinstance(t, str): raise TypeError(f'texts are str, found {type(t).__name__}: {t!r}')
         given = [self.harmful] if isinstance(self.harmful, str) else self.harmful
         self.harmful = [str(l) for l in given] if given else [l for l in self.labels if l.lower() in _HARMFUL]
         if not self.harmful or not set(self.harmful)<set(self.labels):
-            raise ValueError(f'which labels are harmful? There are {", ".join(self.labels)}; harmful={self.harmful}: name some of them, not all')
+            raise ValueError(f'which labels are harmful? There are {", ".join(self.labels)}; '
+                             f'harmful={self.harmful}: name some of them, not all')
 
     @property
     def harmful_ids(self): return [self.labels.index(l) for l in self.harmful]
@@ -823,9 +853,11 @@ class SafetyClassifier:
 
     def probs(self, texts:list) -> np.ndarray: # (texts, labels)
         "Probability of each label."
-        if self.labels is None: raise ValueError('this classifier has learned nothing yet: call fit, or load one')
+        if self.labels is None:
+            raise ValueError('this classifier has learned nothing yet: call fit, or load one')
         views = self.views(chunk_features(self.model, texts), self.counts(texts))
-        return np.exp(_log_softmax(self.mixed(*(_log_softmax(m.logits(X)) for m,X in zip(self.parts, views)))/self.temperature))
+        return np.exp(_log_softmax(self.mixed(*(_log_softmax(m.logits(X))
+                                                for m,X in zip(self.parts, views)))/self.temperature))
 
     def score(self, text:str) -> float:
         "Probability that a text is harmful; from `threshold` on it counts as harmful."
@@ -834,7 +866,8 @@ class SafetyClassifier:
 # %% ../nbs/12_safety.ipynb #1c2afe9a
 def _print_of(model) -> str:
     "A short name of a model's weights."
-    return hashlib.sha256(b''.join(model.state_dict()[k].float().cpu().numpy().tobytes() for k in ('head.weight', 'backbone.widen.weight'))).hexdigest()[:16]
+    return hashlib.sha256(b''.join(model.state_dict()[k].float().cpu().numpy().tobytes()
+                                   for k in ('head.weight', 'backbone.widen.weight'))).hexdigest()[:16]
 
 @patch
 def save(self:SafetyClassifier, folder):
@@ -842,11 +875,16 @@ def save(self:SafetyClassifier, folder):
     if self.labels is None: raise ValueError('this classifier has learned nothing yet: call fit first')
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
     arrays = dict(center=self.center, spread=self.spread, idf=self.idf)
-    for name,m in zip(('states', 'grams'), self.parts): arrays |= {f'{name}.weight': m.weight, f'{name}.bias': m.bias}
-    meta = dict(labels=self.labels, harmful=self.harmful, threshold=self.threshold, share=self.share, temperature=self.temperature, grams=self.grams, n_hash=self.n_hash,
+    for name,m in zip(('states', 'grams'), self.parts):
+        arrays |= {f'{name}.weight': m.weight, f'{name}.bias': m.bias}
+    meta = dict(labels=self.labels, harmful=self.harmful, threshold=self.threshold, share=self.share,
+                temperature=self.temperature, grams=self.grams, n_hash=self.n_hash,
                 C=self.C, model=_print_of(self.model))
-    for name,write in (('classifier.safetensors', lambda p: save_file({k: np.ascontiguousarray(v) for k,v in arrays.items()}, p)),
-                       ('classifier.json', lambda p: p.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding='utf8'))):
+    for name,write in (('classifier.safetensors',
+                        lambda p: save_file({k: np.ascontiguousarray(v) for k,v in arrays.items()}, p)),
+                       ('classifier.json',
+                        lambda p: p.write_text(json.dumps(meta, ensure_ascii=False, indent=1),
+                                               encoding='utf8'))):
         tmp = folder/f'.{name}.tmp'
         write(tmp); os.replace(tmp, folder/name)
 
@@ -856,16 +894,21 @@ def load(cls:SafetyClassifier,
     model=None): # the model it was trained with; None means the shipped one
     "The classifier of a folder. Raises FileNotFoundError, or ValueError for a damaged one or another model."
     folder = Path(folder)
-    if not (folder/'classifier.json').is_file(): raise FileNotFoundError(f'{folder} has no classifier.json: train one with hnet_safety --train')
+    if not (folder/'classifier.json').is_file():
+        raise FileNotFoundError(f'{folder} has no classifier.json: train one with hnet_safety --train')
     try:
         meta,t = json.loads((folder/'classifier.json').read_text(encoding='utf8')),load_file(folder/'classifier.safetensors')
         c = cls(model, meta['harmful'], meta['grams'], meta['n_hash'], meta['C'])
-        c.labels,c.threshold,c.share,c.temperature = (meta[k] for k in ('labels', 'threshold', 'share', 'temperature'))
+        c.labels,c.threshold,c.share,c.temperature = (meta[k]
+                                                      for k in ('labels', 'threshold', 'share',
+                                                                'temperature'))
         c.center,c.spread,c.idf = t['center'],t['spread'],t['idf']
         c.parts = [_Linear(t[f'{n}.weight'], t[f'{n}.bias']) for n in ('states', 'grams')]
         made_with = meta['model']
-    except (KeyError, OSError, json.JSONDecodeError, SafetensorError) as e: raise ValueError(f'{folder} is no classifier, or damaged: {e!r}') from None
-    if made_with!=_print_of(c.model): raise ValueError(f'{folder} was trained on the states of another model ({made_with}): give that one')
+    except (KeyError, OSError, json.JSONDecodeError, SafetensorError) as e:
+        raise ValueError(f'{folder} is no classifier, or damaged: {e!r}') from None
+    if made_with!=_print_of(c.model):
+        raise ValueError(f'{folder} was trained on the states of another model ({made_with}): give that one')
     return c
 
 # %% ../nbs/12_safety.ipynb #12584453
@@ -881,16 +924,20 @@ def read_labelled(
     try:
         with path.open(encoding='utf-8-sig', newline='') as f:
             table = list(csv.reader(f, delimiter='\t', quoting=csv.QUOTE_NONE) if tabs else csv.reader(f))
-    except UnicodeDecodeError as e: raise ValueError(f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8') from None
+    except UnicodeDecodeError as e:
+        raise ValueError(f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8') from None
     head = [h.strip() for h in table[0]] if table else []
     at = []
     for name,usual in ((text, 'text tweet sentence'), (label, 'label class')):
         names = [name] if name else usual.split()
-        if not any(n in head for n in names): raise ValueError(f'{path}: no column {" or ".join(names)}; there are {", ".join(head) or "none"}')
+        if not any(n in head for n in names):
+            raise ValueError(f'{path}: no column {" or ".join(names)}; there are {", ".join(head) or "none"}')
         at.append(head.index(next(n for n in names if n in head)))
     for i,row in enumerate(table[1:], 2):
-        if row and len(row)<=max(at): raise ValueError(f'{path}, row {i}: {len(row)} columns, expected {len(head)}')
-        if row and not (row[at[0]].strip() and row[at[1]].strip()): raise ValueError(f'{path}, row {i}: an empty text or label')
+        if row and len(row)<=max(at):
+            raise ValueError(f'{path}, row {i}: {len(row)} columns, expected {len(head)}')
+        if row and not (row[at[0]].strip() and row[at[1]].strip()):
+            raise ValueError(f'{path}, row {i}: an empty text or label')
     rows = [r for r in table[1:] if r]
     if not rows: raise ValueError(f'{path} has a header and no rows')
     return [r[at[0]] for r in rows],[r[at[1]].strip() for r in rows]
@@ -913,7 +960,9 @@ def safe_generate(
     vetoed = []
     for i in range(tries):
         text = make(i)
-        if guard is not None and (found := guard.check(text)): vetoed.append(f'{found[0].category}: {found[0].reason_en}')
-        elif classifier is not None and (p := classifier.score(text))>=classifier.threshold: vetoed.append(f'classifier: {p:.2f}')
+        if guard is not None and (found := guard.check(text)):
+            vetoed.append(f'{found[0].category}: {found[0].reason_en}')
+        elif classifier is not None and (p := classifier.score(text))>=classifier.threshold:
+            vetoed.append(f'classifier: {p:.2f}')
         else: return Sampled(text, i+1, vetoed)
     return Sampled(None, tries, vetoed)

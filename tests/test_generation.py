@@ -1,6 +1,6 @@
 """Contracts of writing text with the model in the package: a batch changes nothing, int8 weights cost nothing to speak of."""
 import warnings
-import pytest
+import pytest, torch
 from hnet_amharic.generation import STANDARD_PROMPTS, generate, half_weights, load_default, quantize_int8, score, stream
 from hnet_amharic.model import PACKAGE
 
@@ -30,3 +30,16 @@ def test_short_prompts_are_quiet():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         generate(load_default('cpu'), ['ሰላም', 'ab'], 2, seed=0)
+
+class Plain(torch.nn.Module):
+    "A model that cannot look ahead."
+    def __init__(self, m): super().__init__(); self.m = m
+    def prefill(self, *args): return self.m.prefill(*args)
+    def step(self, *args): return self.m.step(*args)
+
+def test_looking_ahead_changes_nothing():
+    "The shipped model writes the same with and without it, greedy and sampled, alone and in a batch."
+    m = load_default('cpu')
+    for kw in (dict(temperature=0), dict(seed=3, temperature=1., top_p=.95, repetition_penalty=1.2, stop='።')):
+        plain = generate(Plain(m), PROMPTS[:7], 16, **kw)
+        assert plain == generate(m, PROMPTS[:7], 16, **kw) == generate(m, PROMPTS[:7], 16, batch_size=1, **kw)
