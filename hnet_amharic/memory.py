@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'StochasticRounding', 'WidenedProduct', 'LeanLinear', 'lean_weights', 'checkpoint_layers', 'LeanAdam',
-           'saved_bytes', 'estimate_memory', 'runtime_bytes', 'measure_memory', 'peak_rss', 'memory_table',
-           'MemoryConfig', 'group_limit', 'address_limit', 'MemoryMonitor', 'out_of_memory', 'release', 'MemoryGuard']
+           'saved_bytes', 'lean_recomputes', 'estimate_memory', 'runtime_bytes', 'measure_memory', 'peak_rss',
+           'memory_table', 'MemoryConfig', 'group_limit', 'address_limit', 'MemoryMonitor', 'out_of_memory', 'release',
+           'MemoryGuard']
 
 # %% ../nbs/07_memory.ipynb #85c652e3
 import ctypes, gc, json, math, os, subprocess, sys, traceback
@@ -179,6 +180,14 @@ def saved_bytes(
     stages['head'] = stages.get('head', 0)+sum(seen.values())-sum(stages.values())
     return stages,layers
 
+def lean_recomputes(
+    cfg:HNetConfig,
+    batch:int, length:int, # windows per micro-batch and bytes per window
+) -> bool:
+    "Does lean training recompute layers? When they would keep more than a third of what weights and moments take in fp32."
+    e = estimate_memory(replace(cfg, checkpointing=False), batch, length, 'fp32', runtime=0)
+    return cfg.checkpointing or e['activations']>(e['weights']+e['optimiser'])/3
+
 def estimate_memory(
     cfg:HNetConfig,
     batch:int=1,            # windows per micro-batch
@@ -191,6 +200,7 @@ def estimate_memory(
     "Peak memory of training on a CPU, estimated without running the model."
     if recipe not in RECIPES: raise ValueError(f'recipe={recipe!r}: choose {", ".join(RECIPES)}')
     lean = recipe=='lean'
+    again = lean_recomputes(cfg, batch, length) if lean else cfg.checkpointing
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = AmharicHNet(replace(cfg, checkpointing=False)).train()
         narrow = {p for p in lean_weights(model)} if lean else set()
@@ -203,7 +213,7 @@ def estimate_memory(
         largest = 4*max(p.numel() for p in model.parameters() if p not in tables)
     redo = max(l[0] for l in layers)
     kept = sum(stages.values())
-    if cfg.checkpointing or lean:
+    if again:
         held = sum(i for _,i in layers)
         scale = (held+kept-sum(l[0] for l in layers))/kept            # of every stage alike
         stages = {n: v*scale for n,v in stages.items()}
@@ -213,7 +223,7 @@ def estimate_memory(
         if accumulate==1: done += grads[n]
         if left+done>peak: peak,acts,grad = left+done,left,done
         left -= stages.get(n, 0)
-    work = redo*(2 if cfg.checkpointing or lean else 1)+(5 if lean else 2)*largest
+    work = redo*(2 if again else 1)+(5 if lean else 2)*largest
     parts = dict(weights=weights, gradients=grad, optimiser=state, activations=acts, workspace=work, runtime=runtime_bytes() if runtime is None else runtime)
     return {**{k: int(v) for k,v in parts.items()}, 'total': int(sum(parts.values()))}
 
