@@ -194,7 +194,7 @@ def lean_recomputes(
     cfg:HNetConfig,
     batch:int, length:int, # windows per micro-batch and bytes per window
 ) -> bool:
-    "Does lean training recompute layers? When they would keep more than a third of what weights and moments take in fp32."
+    "Recompute layers? When they would keep more than a third of what weights and moments take in fp32."
     e = estimate_memory(replace(cfg, checkpointing=False), batch, length, 'fp32', runtime=0)
     return cfg.checkpointing or e['activations']>(e['weights']+e['optimiser'])/3
 

@@ -32,8 +32,8 @@ from fastprogress.fastprogress import progress_bar
 from .text import PAD, char_count
 from .data import ByteCorpus, DocWindows, ValidLoader, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE
-from .memory import (RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_weights, peak_rss,
-                                 release)
+from .memory import (RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_recomputes,
+                                 lean_weights, peak_rss, release)
 from .transfer import ORIGINS, yaml_or_given
 
 # %% ../nbs/10_training.ipynb #c6f4ae33
@@ -633,6 +633,7 @@ def prepare(
     recipe:str,         # one of `RECIPES`
     precision:str,      # 'auto', 'fp32', 'bf16' or 'fp16'
     device,
+    batch:int=1, length:int=1024, # windows per batch and bytes per window: they decide whether lean recomputes layers
 ) -> str:               # precision for `Autocast`
     "Bring a model into the form its recipe trains."
     if recipe not in RECIPES: raise ValueError(f'recipe={recipe!r}: choose {", ".join(RECIPES)}')
@@ -644,7 +645,8 @@ def prepare(
         if precision=='fp16':
             raise ValueError('recipe=lean keeps weights in bf16, which fp16 products would overflow: '
                              'choose precision auto, bf16 or fp32')
-        checkpoint_layers(model); lean_weights(model); release()                  # the fp32 matrices are gone
+        if lean_recomputes(model.cfg, batch, length): checkpoint_layers(model)
+        lean_weights(model); release()                                       # the fp32 matrices are gone
         if torch.device(device).type=='mps' and precision=='auto': return 'bf16'
     return precision
 
@@ -676,7 +678,7 @@ def hnet_learner(
     model.to(dls.device)
     fresh = resume is None or (resume=='auto' and not checkpoints(folder or ''))
     if calibrate and fresh: model.calibrate(dls.train.one_batch()[0].to(dls.device))
-    precision = prepare(model, recipe, precision, dls.device)
+    precision = prepare(model, recipe, precision, dls.device, dls.train.bs, dls.train.stream.length)
     stats = ChunkStats()
     metrics = [BitsPer('byte'), BitsPer('char'), ChunkMetric(stats, 'bytes_per_chunk'),
                ChunkMetric(stats, 'boundary_rate'), ChunkMetric(stats, 'overflow', True)]
