@@ -162,12 +162,9 @@ PENDING = dict(
            'address_limit out_of_memory release MemoryGuard',
     training='STAGES SUMS SCHEDULE RatioLoss ChunkStats ChunkMetric PlainCallback cpu_prefers_bf16 Autocast '
            'SafeStep TimeBudget RunCallback Checkpoint StepLog Throughput SampleText Rows measured_steps '
-           'read_schedule save write load',
-    generation='check_prompt check_model read_prompts choose write_all Sample Score Chunks',
-    safety='SOLID BROKEN SPELLED APART GAP RAW State Entry Finding GuardState Sampled ending prefixed phrase '
-           'close find_ban locate')
-PENDING_IMPORTS = {'memory', 'training', 'generation'}
-PENDING_WIDTH = set('layers chunker backbone dechunker model memory training generation safety'.split())
+           'read_schedule save write load')
+PENDING_IMPORTS = {'memory', 'training'}
+PENDING_WIDTH = set('layers chunker backbone dechunker model memory training'.split())
 
 def exported(path):
     "Public names of a chapter's module: `__all__`, and the methods that its `@patch` cells add."
