@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PROMPT_BYTES', 'STANDARD_PROMPTS', 'byte_probs', 'draw', 'sample_byte', 'Repetition', 'Frequency', 'completing',
            'shipped_guard', 'StopFilter', 'GenerationOptions', 'prompt_bytes', 'is_fidel', 'Continuation',
-           'check_prompt', 'check_model', 'read_prompts', 'choose', 'looks_ahead', 'write_all', 'stream', 'write',
-           'Sample', 'generate', 'Score', 'score', 'Chunks', 'show_chunks', 'Int8Linear', 'HalfLinear', 'quantize_int8',
-           'half_weights', 'default_weights', 'load_default']
+           'read_prompts', 'choose', 'looks_ahead', 'write_all', 'stream', 'write', 'Sample', 'generate', 'Score',
+           'score', 'Chunks', 'show_chunks', 'Int8Linear', 'HalfLinear', 'quantize_int8', 'half_weights',
+           'default_weights', 'load_default']
 
 # %% ../nbs/11_generation.ipynb #6e4220f2
 import html, math, unicodedata, warnings
@@ -83,8 +83,7 @@ def sample_byte(
         allowed &= ~banned
         if not allowed.any(-1).all():
             raise ValueError('the guard bans every byte that could follow here, the end of the document '
-                             'included: '
-                             'a guard must leave a way out, or use guard=None')
+                             'included: a guard must leave a way out, or use guard=None')
     x = logits.detach().float().cpu()
     p = byte_probs(x if bias is None else x+bias, allowed, temperature, top_k, top_p, min_p)
     return p.argmax(-1) if temperature==0 else draw(p, rngs)
@@ -214,12 +213,11 @@ class GenerationOptions:
         idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0))
                 if getattr(self, n)!=off]
         if self.temperature==0 and idle:
-            raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} can '
-                             f'do nothing: '
-                             'leave out one or the other')
+            raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} '
+                             f'can do nothing: leave out one or the other')
         if not (self.guard is None or self.guard=='default' or hasattr(self.guard, 'start')):
-            raise TypeError(f"guard={self.guard!r}: expected 'default', None, or an object with "
-                            f"start(prompt)")
+            raise TypeError(f"guard={self.guard!r}: expected 'default', None, "
+                            "or an object with start(prompt)")
 
     def watcher(self, prompt:str):
         "The guard's watcher of one text, or None."
@@ -291,8 +289,8 @@ class Continuation:
         elif not self.left: self.done,text = 'length',text+self.stop.flush()
         return text
 
-# %% ../nbs/11_generation.ipynb #63b67c1c
-def check_prompt(
+# %% ../nbs/11_generation.ipynb #6cb21619
+def _check_prompt(
     prompt:str,
     name='prompt', # how an error calls it
 ) -> str:          # NFC
@@ -302,7 +300,7 @@ def check_prompt(
     except ValueError as e: raise ValueError(f'{name}: {e}') from None
     return normalize(prompt)
 
-def check_model(model):
+def _check_model(model):
     "The model, or TypeError."
     if hasattr(model, 'prefill') and hasattr(model, 'step'): return model
     raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet (of a Learner: learn.model)')
@@ -317,7 +315,8 @@ def _evaluating(modules):
         for m in modules: m.training = True
 
 def read_prompts(model, prompts:list, device):
-    "Logits (B, 256) and state behind prompts (bytes); no pass reads more than `PROMPT_BYTES`, padding included."
+    """Logits (B, 256) and state behind prompts (bytes);
+    no pass reads more than `PROMPT_BYTES`, padding included."""
     groups,out = [[]],[]
     for p in sorted(set(prompts), key=len):
         if (len(groups[-1])+1)*len(p)>PROMPT_BYTES and groups[-1]: groups.append([])
@@ -331,6 +330,7 @@ def read_prompts(model, prompts:list, device):
     rows = torch.tensor([at[p] for p in prompts])
     return torch.cat([lg for lg,_ in out])[rows.to(device)],pick_rows(join_rows([st for _,st in out]), rows)
 
+# %% ../nbs/11_generation.ipynb #8d0c70a7
 def _stack(rows, like):
     "Rows (256,) as (B, 256), None as zeros; None if all are."
     return torch.stack([like if r is None else r for r in rows]) if any(r is not None for r in rows) else None
@@ -344,6 +344,7 @@ def choose(logits:Tensor, texts:list) -> Tensor: # (B,256) to (B,) on the CPU
     return sample_byte(logits, states, [t.rng for t in texts], o.temperature, o.top_k, o.top_p, o.min_p,
                        bias, banned)
 
+# %% ../nbs/11_generation.ipynb #bac0d41e
 _LEAD,_SECOND = 0xE1,range(0x88, 0x8E)
 # behind a complete character: E1, and behind it 88 to 8D
 _TREE = Tree([-1, 0]+[1]*len(_SECOND))
@@ -395,7 +396,7 @@ def write_all(
         run = torch.cat([byte[:,None], _BYTES.expand(len(live), -1)], 1)
         with _evaluating(modules): logits,take = model.ahead(run.to(device), state, tree)
         node,going = torch.zeros(len(live), dtype=torch.long),list(range(len(live)))
-        while going:                                            # down the tree, as long as what is chosen stands there
+        while going:                                  # down the tree, as long as what is chosen stands there
             byte[going],pieces = put([live[j] for j in going], logits[going,node[going].to(device)])
             yield from pieces
             child = {j: _CHILD.get((int(node[j]), int(byte[j]))) for j in going if not texts[live[j]].done}
@@ -403,7 +404,7 @@ def write_all(
             for j in going: node[j] = child[j]
         take(node.to(device))
 
-# %% ../nbs/11_generation.ipynb #82de291c
+# %% ../nbs/11_generation.ipynb #aa998328
 def stream(
     model:AmharicHNet,
     prompt:str,                     # may be empty: the start of a document
@@ -418,18 +419,18 @@ def stream(
     stop=None,                      # str or list of str: the text ends before it
     guard='default',                # None = off; or an object with start(prompt)
 ) -> Iterator[str]:
-    """The continuation of `prompt`, as its characters complete. Ends at the model's end of document, before a stop
-    string (looked for behind the prompt) or after `max_new_chars`. Options are checked at once, before the first
-    piece: ValueError or TypeError with the name of the option."""
+    """The continuation of `prompt`, as its characters complete. Ends at the model's end of document, before
+    a stop string (looked for behind the prompt) or after `max_new_chars`. Options are checked at once, before
+    the first piece: ValueError or TypeError with the name of the option."""
     o = GenerationOptions(max_new_chars, temperature, top_k, top_p, min_p, repetition_penalty,
                           frequency_penalty, seed, stop, guard)
-    text = Continuation(check_prompt(prompt), o)
-    return (piece for _,piece in write_all(check_model(model), [text]))
+    text = Continuation(_check_prompt(prompt), o)
+    return (piece for _,piece in write_all(_check_model(model), [text]))
 
 @delegates(stream)
 def write(model:AmharicHNet, prompt:str, **kwargs) -> str:
     "Print prompt and continuation while they are written, in a terminal or a notebook; returns both."
-    text = check_prompt(prompt)
+    text = _check_prompt(prompt)
     print(text, end='', flush=True)
     for piece in stream(model, prompt, **kwargs):
         print(piece, end='', flush=True)
@@ -440,7 +441,8 @@ def write(model:AmharicHNet, prompt:str, **kwargs) -> str:
 # %% ../nbs/11_generation.ipynb #e545208f
 @dataclass
 class Sample:
-    "`text`, why it ended (`done`), and [(character, natural log of its probability), ...] of the continuation under the model itself, before options."
+    """`text`, why it ended (`done`), and [(character, natural log of its probability), ...] of the
+    continuation under the model itself, before options."""
     text:str
     done:str
     logprobs:list
@@ -469,15 +471,15 @@ def generate(
     try: prompts = [prompts] if one else list(prompts)
     except TypeError:
         raise TypeError(f'prompts is {type(prompts).__name__}, expected str or list of str') from None
-    prompts = [check_prompt(p, 'prompt' if one else f'prompts[{i}]') for i,p in enumerate(prompts)]
-    o,n,batch_size = GenerationOptions(max_new_chars, seed=seed, **kwargs),_count('n', n),_count('batch_size',
-        batch_size)
+    prompts = [_check_prompt(p, 'prompt' if one else f'prompts[{i}]') for i,p in enumerate(prompts)]
+    o = GenerationOptions(max_new_chars, seed=seed, **kwargs)
+    n,batch_size = _count('n', n),_count('batch_size', batch_size)
     if n>1 and o.temperature==0:
         raise ValueError(f'n={n} with temperature=0 would write the same text {n} times')
     texts = [Continuation(p, o, None if seed is None else seed+i)
              for i,p in enumerate(p for p in prompts for _ in range(n))]
     new = ['']*len(texts)
-    for i,piece in write_all(check_model(model), texts, batch_size, logprobs): new[i] += piece
+    for i,piece in write_all(_check_model(model), texts, batch_size, logprobs): new[i] += piece
     full = [(p if include_prompt else '')+t for p,t in zip((p for p in prompts for _ in range(n)), new)]
     if logprobs: full = [Sample(f, t.done, t.logprobs[:len(s)]) for f,s,t in zip(full, new, texts)]
     if n>1: full = [full[i:i+n] for i in range(0, len(full), n)]
@@ -509,7 +511,8 @@ _HEAT = (None, 230, 229, 222, 215, 208, 202) # terminal colours, one more for ev
 
 @dataclass
 class Score:
-    "[(character, bits), ...] of a text; `bpb` bits per byte, `bpc` bits per character. Shows itself as coloured text."
+    """[(character, bits), ...] of a text; `bpb` bits per byte, `bpc` bits per character.
+    Shows itself as coloured text."""
     chars:list
 
     @property
@@ -519,8 +522,9 @@ class Score:
     @property
     def bpc(self) -> float: return self.bits/len(self.chars)
 
-    def __repr__(self):
-        return f'Score({len(self.chars)} characters, {self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character)'
+    def rates(self) -> str: return f'{self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character'
+
+    def __repr__(self): return f'Score({len(self.chars)} characters, {self.rates()})'
 
     def __str__(self):
         "For a terminal: the more bits, the warmer the colour."
@@ -530,9 +534,11 @@ class Score:
         return ''.join(paint(c, b) for c,b in self.chars)
 
     def _repr_html_(self):
-        spans = (f'<span title="{b:.1f} bits" '
-                 f'style="background:rgba(213,94,0,{min(b/14, 1):.2f})">{_shown(c)}</span>'+'<br>'*(c=='\n') for c,b in self.chars)
-        return f'<div style="line-height:1.8">{"".join(spans)}</div><small>{self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character</small>'
+        def cell(c, bits):
+            style = f'background:rgba(213,94,0,{min(bits/14, 1):.2f})'
+            return f'<span title="{bits:.1f} bits" style="{style}">{_shown(c)}</span>'+'<br>'*(c=='\n')
+        spans = ''.join(cell(c, b) for c,b in self.chars)
+        return f'<div style="line-height:1.8">{spans}</div><small>{self.rates()}</small>'
 
 def score(
     model:AmharicHNet,
@@ -540,11 +546,12 @@ def score(
     window:int=4096,  # bytes scored in one pass
     context:int=1024, # bytes read before each further window
 ) -> Score:
-    "How many bits each character of a text costs the model. Raises ValueError for an empty text, and as `generate` does."
-    text = check_prompt(text, 'text')
+    """How many bits each character of a text costs the model.
+    Raises ValueError for an empty text, and as `generate` does."""
+    text = _check_prompt(text, 'text')
     if not text: raise ValueError('text is empty: there is nothing to score')
-    raw,bits,modules = bytes(encode(text, bos=True)),[],[m for m in check_model(model).modules()
-                                                         if m.training]
+    raw,bits = bytes(encode(text, bos=True)),[]
+    modules = [m for m in _check_model(model).modules() if m.training]
     for i in range(1, len(raw), window):
         start = max(0, i-1-context)
         out,ids = _window(model, raw[start:i+window], modules)
@@ -559,7 +566,8 @@ _TINTS_ANSI,_BARS = (153, 223, 157, 225),' ▁▂▃▄▅▆▇█'
 
 @dataclass
 class Chunks:
-    "Chunks of a text: lists of (character, probability that a chunk ends with it). Shows itself as coloured text over bars."
+    """Chunks of a text: lists of (character, probability that a chunk ends with it).
+    Shows itself as coloured text over bars."""
     chunks:list
 
     @property
@@ -583,14 +591,15 @@ class Chunks:
         return '\n'.join(l for l in lines+[top,bar] if l)
 
     def _repr_html_(self):
+        def span(style, inside='', more=''): return f'<span {more}style="{style}">{inside}</span>'
         def cell(c, p):
-            return (f'<span title="p = {p:.2f}" '
-                    f'style="display:inline-block;text-align:center">{_shown(c)}<span '
-                    f'style="display:block;height:14px">'
-                                f'<span style="display:block;height:{14-round(14*p)}px"></span><span '
-                                f'style="display:block;margin:0 '
-                                f'1px;height:{round(14*p)}px;background:#0072b2"></span></span></span>')
-        spans = (f'<span style="background:{_TINTS[i%4]};color:#000;display:inline-block;margin:1px">{"".join(cell(c, p) for c,p in k)}</span>' for i,k in enumerate(self.chunks))
+            n = round(14*p)
+            bar = (span(f'display:block;height:{14-n}px')
+                   +span(f'display:block;margin:0 1px;height:{n}px;background:#0072b2'))
+            return span('display:inline-block;text-align:center',
+                        _shown(c)+span('display:block;height:14px', bar), f'title="p = {p:.2f}" ')
+        spans = (span(f'background:{_TINTS[i%4]};color:#000;display:inline-block;margin:1px',
+                      ''.join(cell(c, p) for c,p in k)) for i,k in enumerate(self.chunks))
         return f'<div style="line-height:1.3">{"".join(spans)}</div>'
 
 def show_chunks(
@@ -598,13 +607,13 @@ def show_chunks(
     text:str,          # at most `PROMPT_BYTES` bytes
 ) -> Chunks:
     "The chunks of a text. Raises ValueError for an empty text or one that is too long to look at."
-    text = check_prompt(text, 'text')
+    text = _check_prompt(text, 'text')
     if not isinstance(model, AmharicHNet):
         raise TypeError(f'model is {type(model).__name__}, expected AmharicHNet')
     raw = bytes(encode(text, bos=True))
     if not 1<len(raw)<=PROMPT_BYTES:
-        raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; pass a '
-                         f'part of it')
+        raise ValueError(f'text has {len(raw)-1:,} bytes: expected 1 to {PROMPT_BYTES-1:,}; '
+                         'pass a part of it')
     out,_ = _window(model, raw+b'\0', [m for m in model.modules() if m.training])
     p,ends = out.boundary_prob[0,1:].tolist(),out.boundary_mask[0,1:].tolist()
     chunks = [[]]
@@ -678,17 +687,18 @@ def _replace(model, kind):
     "Replace the large linear layers of `model`, all but the head."
     for m in list(model.modules()):
         for name,l in m.named_children():
-            if type(l) is nn.Linear and l.bias is None and l.weight.numel()>=4096 and l is not getattr(model,
-                'head', None):
-                setattr(m, name, kind(l))
+            large = type(l) is nn.Linear and l.bias is None and l.weight.numel()>=4096
+            if large and l is not getattr(model, 'head', None): setattr(m, name, kind(l))
     return model.eval()
 
 def quantize_int8(model:AmharicHNet) -> AmharicHNet:
-    "Turn the large matrices of `model`, in place, into int8; returns it in evaluation mode. There is no way back."
+    """Turn the large matrices of `model`, in place, into int8; returns it in evaluation mode.
+    There is no way back."""
     return _replace(model, Int8Linear)
 
 def half_weights(model:AmharicHNet) -> AmharicHNet:
-    "Turn the large matrices of `model`, in place, into fp16; returns it in evaluation mode. There is no way back."
+    """Turn the large matrices of `model`, in place, into fp16; returns it in evaluation mode.
+    There is no way back."""
     return _replace(model, HalfLinear)
 
 # %% ../nbs/11_generation.ipynb #69c3c567
@@ -702,7 +712,6 @@ def load_default(
     "The shipped model. Raises FileNotFoundError where this copy of the package has none."
     folder = default_weights()
     if not (folder/'model.safetensors').exists():
-        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its '
-                                f'weights, or '
-                                'train a model with hnet_train and load it with AmharicHNet.from_pretrained')
+        raise FileNotFoundError(f'no shipped model in {folder}: install the package again with its weights, '
+                                'or train one with hnet_train and load it with AmharicHNet.from_pretrained')
     return AmharicHNet.from_pretrained(folder, device)

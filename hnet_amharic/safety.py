@@ -35,7 +35,7 @@ _LOOKALIKES = str.maketrans('аеорсухѕіјԁһԛԝɡαορνκı', 'aeopc
 def fold(
     c:str, # one character
 ) -> str:  # its symbol
-    "The symbol that stands for a character: a small letter, a digit, an ASCII mark, or one sign for its kind."
+    "The symbol of a character: a small letter, a digit, an ASCII mark, or one sign for its kind."
     o = ord(c)
     if 0x3400<=o<0xA000 or 0xAC00<=o<0xD7A4 or 0x17000<=o<0x18D00 or 0x20000<=o<0x40000: return _OTHER
     if o>=0x20000: return _NOTHING if 0xE0000<=o<0xE1000 else _MARK
@@ -121,14 +121,14 @@ class Net:
 
 # %% ../nbs/12_safety.ipynb #cc79c780
 @patch
-def ending(self:Net, last:str, slots:tuple) -> int:
+def _ending(self:Net, last:str, slots:tuple) -> int:
     "Node from which the last letter and the suffixes of `slots` are read."
     if (last, slots) in self.endings: return self.endings[last,slots]
     a = self.endings[last,slots] = self.node()
     self.ends.add(self.path(a, _folded(last)))
     for i,slot in enumerate(slots):
         for w in (_join(last, s) for s in slot):
-            if w: self.jump[self.path(a, _folded(w[:-1]))].append((self.ending(w[-1], slots[i+1:]), None))
+            if w: self.jump[self.path(a, _folded(w[:-1]))].append((self._ending(w[-1], slots[i+1:]), None))
     return a
 
 @patch
@@ -137,7 +137,7 @@ def stem(self:Net, root:int, word:str, tag=None, slots:tuple=()):
     start,last = _folded(word.rstrip('*')[:-1]),word.rstrip('*')[-1]
     n = self.path(root, start)
     if root==self.long: self.loose.update(self.path(root, start[:i+1]) for i in range(len(start)))
-    if not word.endswith('*'): self.jump[n].append((self.ending(last, slots), tag)); return
+    if not word.endswith('*'): self.jump[n].append((self._ending(last, slots), tag)); return
     a = self.node(); self.jump[n].append((a, tag)); self.now.add(self.path(a, _folded(last)))
 
 @patch
@@ -148,7 +148,7 @@ def latin(self:Net, root:int, word:str, tag=None, slots:tuple=()):
         b = self.node()
         for s in transliterations(c): self.jump[self.path(a, s)].append((b, None))
         a = b
-    self.jump[a].append((self.ending('', slots), tag))
+    self.jump[a].append((self._ending('', slots), tag))
 
 @patch
 def prefixed(self:Net, root:int, prefixes, most=2) -> int:
@@ -184,7 +184,8 @@ def phrase(self:Net,
 
 # %% ../nbs/12_safety.ipynb #0b56b4c0
 class _Reader:
-    "A pattern as nested tuples: ('one', symbols), ('seq', parts), ('alt', parts), ('many', part, least, most)."
+    """A pattern as nested tuples:
+    ('one', symbols), ('seq', parts), ('alt', parts), ('many', part, least, most)."""
     def __init__(self, text): self.text,self.at = text,0
     def bad(self, what): raise ValueError(f'pattern {self.text!r}, character {self.at}: {what}')
     def peek(self): return self.text[self.at:self.at+1]
@@ -283,7 +284,7 @@ def add_pattern(self:Net, text:str, entry, spaced=False):
 
 # %% ../nbs/12_safety.ipynb #2a47feb1
 @patch
-def close(self:Net, threads:dict) -> dict:
+def _close(self:Net, threads:dict) -> dict:
     "Add the threads that jumps lead to."
     todo = list(threads.items())
     while todo:
@@ -298,7 +299,7 @@ def starts(self:Net, digit=False) -> dict:
     "The threads behind a space or a mark (or a digit, where patterns do not start); their start is open: -1."
     if digit not in self.at_start:
         new = {(root,GAP,t): -1 for root,t in [(self.words, None), *self.first]}
-        self.at_start[digit] = self.close(new if digit else {**new, (self.raw,RAW,None): -1})
+        self.at_start[digit] = self._close(new if digit else {**new, (self.raw,RAW,None): -1})
     return self.at_start[digit]
 
 @patch
@@ -331,7 +332,7 @@ def read(self:Net,
     if what!='stop':
         for _,t,s in ended:
             for root,t2 in t.follow: go(root, GAP, t2, s)
-    self.close(new)
+    self._close(new)
     if what!='letter': new = {**self.starts(what=='digit'), **new}
     return new,found+[(t.entry, s, False) for (n,_,t),s in new.items() if n in self.now]
 
@@ -407,11 +408,11 @@ def _reach(partial:bytes) -> list: # [(byte, first, stop)]
 def ban(self:State, partial:bytes=b'', final=False): # bool (256,), or None
     "The bytes that may not follow `partial`, the bytes of an unfinished character."
     key = partial,final
-    if key not in self.bans: self.bans[key] = self.find_ban(partial, final)
+    if key not in self.bans: self.bans[key] = self._find_ban(partial, final)
     return self.bans[key]
 
 @patch
-def find_ban(self:State, partial:bytes, final:bool):
+def _find_ban(self:State, partial:bytes, final:bool):
     "`ban`, computed."
     risky,pending = set().union(*(self.net.danger[final].get(n, ()) for n,_,_ in self.threads)),self.pending
     if not risky and not pending: return None
@@ -458,8 +459,8 @@ def _known(d, kind, where):
     for k in d:
         if k in _KEYS[kind]: continue
         near = difflib.get_close_matches(str(k), _KEYS[kind], 1)
-        raise ValueError(f'{where}: unknown key {k!r}; '+(f'did you mean {near[0]!r}?'
-                                                          if near else f'there are {", ".join(_KEYS[kind])}'))
+        hint = f'did you mean {near[0]!r}?' if near else f'there are {", ".join(_KEYS[kind])}'
+        raise ValueError(f'{where}: unknown key {k!r}; {hint}')
 
 def _strings(d, key, where) -> list:
     "A list of strings, none of them empty."
@@ -558,7 +559,7 @@ class CulturalGuard:
         none = dict(prefixes=[], suffixes=[])
         self.affixes = {k: {**none, **d['affixes'].get(k, {})} for k in ('fidel', 'latin')}
         self.net,self.categories,self.groups = Net(),d['categories'],d['groups']
-        self.roots,self.openings = {},{}                              # of words of phrases; tags of plain first words
+        self.roots,self.openings = {},{}          # of words of phrases; tags of plain first words
         for g,words in d['groups'].items():
             root = self.roots['{'+g+'}'] = self.root()
             for w in words: self.add_word(root, w)
@@ -600,13 +601,14 @@ class CulturalGuard:
         for p in e.get('phrases') or ():
             w,*rest = p.split()
             if '{' in w: net.phrase(net.first, [self.item(v) for v in (w, *rest)], made(p)); continue
-            if w not in self.openings:                                # a plain first word is found like a form
+            if w not in self.openings:            # a plain first word is found like a form
                 self.openings[w] = Tag(); self.add_word(net.short, w, self.openings[w], affixes=False)
             net.phrase(self.openings[w].follow, [self.item(v) for v in rest], made(p))
         if 'pattern' in e: net.add_pattern(str(e['pattern']), made(e['pattern']), e.get('spaced', False))
 
     def item(self, w):
-        "(root, how often) of a word of a phrase: ቃል, {group}, {+group}, {-group}, ለ{group}, with * or ? behind it."
+        """(root, how often) of a word of a phrase:
+        ቃል, {group}, {+group}, {-group}, ለ{group}, with * or ? behind it."""
         key,many = w.rstrip('*?'),w[-1] if w[-1] in '*?' else ''
         if key in self.roots: return self.roots[key],many
         before,_,group = key.rstrip('}').partition('{')
@@ -642,11 +644,12 @@ def check(self:CulturalGuard,
     "What the policy finds in a text; [] for most texts. Linear in its length."
     if not isinstance(text, str): raise TypeError(f'check wants a str, got {type(text).__name__}')
     s = reduce(getitem, text, self.first)
-    return self.locate(text) if s is FOUND or s.pending else []
+    return self._locate(text) if s is FOUND or s.pending else []
 
 @patch
-def locate(self:CulturalGuard, text:str) -> list:
-    "`check` for a text in which something is. Threads are traced only between two places where nothing is open."
+def _locate(self:CulturalGuard, text:str) -> list:
+    """`check` for a text in which something is.
+    Threads are traced only between two places where nothing is open."""
     state,begin,threads,hit,found = self.first,0,self.net.starts(),False,[]
     for i,c in enumerate([*text, _END]):
         after = state[c]
@@ -710,12 +713,12 @@ def start(self:CulturalGuard,
     g.read(prompt)
     threads = dict(net.starts())
     for n,m,t in g.state.threads:
-        if n in net.ends and m in (SOLID,
-                                   SPELLED) and t and not t.exempt: # complete in the prompt: only more of it counts
+        complete = n in net.ends and m in (SOLID, SPELLED)
+        if complete and t and not t.exempt:       # in the prompt: only more of it counts
             threads.update({(root,GAP,t2): 0 for root,t2 in t.follow})
             if t.entry: m = BROKEN if m==SOLID else APART
         threads[n,m,t] = 0
-    g.state = net.state(net.close(threads))
+    g.state = net.state(net._close(threads))
     return g
 
 # %% ../nbs/12_safety.ipynb #5271746f
@@ -726,7 +729,8 @@ def chunk_features(
     max_bytes:int=1024,   # longer texts are cut
     batch_bytes:int=4096, # bytes, padding included, that are read at once
 ) -> np.ndarray:          # (texts, 4 * width) fp32
-    "Mean and maximum over the chunks of each text: of the chunks as they enter the backbone and of its last layer."
+    """Mean and maximum over the chunks of each text:
+    of the chunks as they enter the backbone and of its last layer."""
     device,train = next(model.parameters()).device,model.training
     ids = [torch.from_numpy(encode(t, bos=True, eos=True)[:max_bytes]).long() for t in texts]
     order,out = sorted(range(len(ids)), key=lambda i: len(ids[i])),[None]*len(ids)
@@ -776,8 +780,7 @@ class SafetyClassifier:
         harmful=None,          # labels that count as harmful; None: those with a usual name, such as hate
         grams:tuple=(1, 5),    # lengths of the character n-grams
         n_hash:int=1<<18,      # columns they are hashed into
-        C:tuple=((.0003, .003, .03), (.1, .5,
-                                      3.))): # inverse regularisations to try, of chunk states and of n-grams
+        C:tuple=((.0003, .003, .03), (.1, .5, 3.))): # 1/regularisation to try: of chunk states, of n-grams
         self.model,self.harmful = model if model is not None else load_default(),harmful
         self.grams,self.n_hash,self.C,self.labels = tuple(grams),n_hash,C,None
         self.hash = HashingVectorizer(analyzer='char_wb', ngram_range=self.grams, n_features=n_hash,
@@ -897,12 +900,11 @@ def load(cls:SafetyClassifier,
     if not (folder/'classifier.json').is_file():
         raise FileNotFoundError(f'{folder} has no classifier.json: train one with hnet_safety --train')
     try:
-        meta,t = json.loads((folder/'classifier.json').read_text(encoding='utf8')),load_file(folder/'classifier.safetensors')
+        meta = json.loads((folder/'classifier.json').read_text(encoding='utf8'))
+        t = load_file(folder/'classifier.safetensors')
         c = cls(model, meta['harmful'], meta['grams'], meta['n_hash'], meta['C'])
-        c.labels,c.threshold,c.share,c.temperature = (meta[k]
-                                                      for k in ('labels', 'threshold', 'share',
-                                                                'temperature'))
-        c.center,c.spread,c.idf = t['center'],t['spread'],t['idf']
+        for k in ('labels', 'threshold', 'share', 'temperature'): setattr(c, k, meta[k])
+        for k in ('center', 'spread', 'idf'): setattr(c, k, t[k])
         c.parts = [_Linear(t[f'{n}.weight'], t[f'{n}.bias']) for n in ('states', 'grams')]
         made_with = meta['model']
     except (KeyError, OSError, json.JSONDecodeError, SafetensorError) as e:
