@@ -70,8 +70,9 @@ class HierarchicalBackbone(nn.Module):
         checkpointing:bool=False): # recompute layers in the backward pass
         super().__init__()
         self.widen,self.narrow = nn.Linear(d_in, d, bias=False),nn.Linear(d, d_in, bias=False)
-        self.layers = nn.ModuleList(Block(Attention(d, n_heads, head_dim, n_kv_heads, window, learned_scale=attention_scale), d, d_ff)
-                                    for _ in range(n_layers))
+        self.layers = nn.ModuleList(
+            Block(Attention(d, n_heads, head_dim, n_kv_heads, window, learned_scale=attention_scale), d, d_ff)
+            for _ in range(n_layers))
         self.depth = nn.ModuleDict({str(i): DepthAttention(d, n_heads) for i in range(n_layers)
                                     if depth_every and (i+1)%depth_every==0})
         self.norm = RMSNorm(d)

@@ -16,7 +16,8 @@ from .layers import Attention, Block, RMSNorm, Tree, rotary, sdpa, true_rows
 
 # %% ../nbs/03_chunker.ipynb #61e963f6
 class BoundaryNet(nn.Module):
-    "Boundary logit at one scale: -2 atanh(cos) of the windows before and after, the logit of p = (1 - cos)/2."
+    """Boundary logit at one scale: -2 atanh(cos) of the windows before and after,
+    the logit of p = (1 - cos)/2."""
     def __init__(self,
         d:int,          # width of the encodings
         scale:int=1,    # encodings per window
@@ -35,7 +36,8 @@ class BoundaryNet(nn.Module):
         return -2*torch.atanh(F.cosine_similarity(q, k, dim=-1, eps=1e-6)*.999)
 
     def newest(self, h:Tensor) -> Tensor: # (B, T, D) to (B,)
-        "The logit of the last position alone: the windows are summed first, so each projection reads one vector."
+        """The logit of the last position alone: the windows are summed first,
+        so each projection reads one vector."""
         s = self.scale
         q,k = self.q_proj_layer(h[:,-2*s:-s].sum(1)),self.k_proj_layer(h[:,-s:].sum(1))
         return -2*torch.atanh(F.cosine_similarity(q, k, dim=-1, eps=1e-6)*.999)
@@ -51,7 +53,8 @@ def forced_boundaries(
     allowed:Tensor, # (B, L) bool, where a boundary may be
     limit:int,      # largest number of bytes before one is forced
 ) -> Tensor:        # (B, L) bool, the additional ones
-    "Boundaries that keep chunks bounded: one per `limit` bytes after the last natural one, at the next allowed byte."
+    """Boundaries that keep chunks bounded: one per `limit` bytes after the last natural one,
+    at the next allowed byte."""
     pos,last = torch.arange(natural.shape[1], device=natural.device),last_true(natural)
     before = F.pad(last_true(allowed)[:,:-1], (1,0), value=-1).maximum(last)
     return allowed & ~natural & ((pos-last)//limit > (before-last)//limit)
@@ -64,7 +67,9 @@ class Boundaries(NamedTuple):
 
 @dataclass
 class ChunkerState:
-    "What the next decision needs: last encodings `h` (B, 2 * largest scale - 1, D), `since` (B,) bytes since the last natural boundary, `before` (B,) the same at the last allowed byte; -1 at the start."
+    """What the next decision needs: last encodings `h` (B, 2 * largest scale - 1, D),
+    `since` (B,) bytes since the last natural boundary,
+    `before` (B,) the same at the last allowed byte; -1 at the start."""
     h:Tensor
     since:Tensor
     before:Tensor
@@ -137,13 +142,15 @@ class DynamicSemanticChunker(nn.Module):
         z = torch.full((B,), -1, dtype=torch.long, device=device)
         return ChunkerState(torch.zeros(B, self.keep, d, device=device), z, z.clone())
 
-    def step(self, h:Tensor, features:Tensor|None, completes:Tensor, state:ChunkerState) -> Boundaries: # (B, D)
+    def step(self, h:Tensor, features:Tensor|None, completes:Tensor,
+             state:ChunkerState) -> Boundaries: # (B, D)
         "One more byte in every row."
         win = torch.cat([state.h, h.float()[:,None]], 1)
         state.h.copy_(win[:,1:])
         ok,first = self.allowed(completes),state.since<0
-        with torch.autocast(h.device.type, enabled=False):                  # no character ends here: nothing to ask
-            z = self.combine([n.newest(win) for n in self.nets], features) if ok.any() else state.h.new_zeros(len(h))
+        with torch.autocast(h.device.type, enabled=False):
+            if ok.any(): z = self.combine([n.newest(win) for n in self.nets], features)
+            else: z = state.h.new_zeros(len(h))                       # no character ends here: nothing to ask
         prob = torch.where(first, 1., torch.where(ok, z.sigmoid(), 0.))
         natural = first | (ok & (z>0))
         since = torch.where(natural, 0, state.since+1)
@@ -153,7 +160,8 @@ class DynamicSemanticChunker(nn.Module):
         return Boundaries(prob, natural | forced)
 
     def inside(self, h:Tensor, last:Tensor, state:ChunkerState, tree:Tree): # (B, K, D), (B,)
-        "After `step` for the root of a tree: on to node last[b], over bytes that complete no character, so there is nothing to decide."
+        """After `step` for the root of a tree: on to node last[b], over bytes that complete no character,
+        so there is nothing to decide."""
         at = tree.history(self.keep, self.keep, root=False)[last]
         state.h.copy_(torch.cat([state.h, h.float()], 1)[torch.arange(len(h), device=h.device)[:,None],at])
         state.since += tree.depth[last]
@@ -189,7 +197,8 @@ def closing_bytes(
 # %% ../nbs/03_chunker.ipynb #4ca0c159
 @dataclass
 class ChunkLayerState:
-    "Encodings of the open segment (B, max bytes, D), how many (B,), chunks closed so far (B,), and one state per chunk layer."
+    """Encodings of the open segment (B, max bytes, D), how many (B,),
+    chunks closed so far (B,), and one state per chunk layer."""
     open:Tensor
     size:Tensor
     n:Tensor
@@ -215,7 +224,8 @@ class EnhancedChunkLayer(nn.Module):
         self.pool = Attention(d, **attn) if pool else None
         self.size = nn.Embedding(max_chunk_bytes+1, d) if size_embedding else None
         self.position = nn.Embedding(max_chunks, d) if position_embedding else None
-        self.layers = nn.ModuleList(Block(Attention(d, window=max_chunks, **attn), d, d_ff) for _ in range(n_layers))
+        self.layers = nn.ModuleList(Block(Attention(d, window=max_chunks, **attn), d, d_ff)
+                                    for _ in range(n_layers))
 
     def embed(self, c:Tensor, size:Tensor, k:Tensor) -> Tensor:
         "Add the embeddings of chunk sizes and indices, both like c without its last axis."
@@ -237,9 +247,10 @@ class EnhancedChunkLayer(nn.Module):
         if self.pool is not None:
             q,k,v = self.pool.qkv(h, torch.arange(L, device=h.device))
             q = q.gather(2, close[:,None,:,None].expand(-1, q.shape[1], -1, q.shape[3]))
-            seg = mask.cumsum(1)-mask.long()                                    # the chunk each byte will belong to
+            seg = mask.cumsum(1)-mask.long()  # the chunk each byte will belong to
             look = seg[:,None]==torch.arange(M, device=h.device)[:,None]        # (B, M, L)
-            look[...,0] |= torch.arange(M, device=h.device)>=n[:,None]          # padded chunks read byte 0, never nothing
+            # padded chunks read byte 0, never nothing
+            look[...,0] |= torch.arange(M, device=h.device)>=n[:,None]
             c = c+self.pool.out(sdpa(q, k, v, look[:,None]))
         size = close-F.pad(close[:,:-1], (1,0), value=-1)
         c = self.embed(c.float(), size, torch.arange(M, device=h.device).expand(B, M))
@@ -250,7 +261,8 @@ class EnhancedChunkLayer(nn.Module):
             state.open.copy_(h.gather(1, at[...,None].expand(-1, -1, D)))
             state.size.copy_(end-start); state.n.copy_(n)
         for i,b in enumerate(self.layers):
-            c = run(b, c) if run is not None else b(c, state=None if state is None else state.layers[i], lengths=n)
+            if run is not None: c = run(b, c)
+            else: c = b(c, state=None if state is None else state.layers[i], lengths=n)
         return c,close,n
 
     def init_state(self, B:int, d:int, device=None, dtype=torch.float32) -> ChunkLayerState:
@@ -260,7 +272,8 @@ class EnhancedChunkLayer(nn.Module):
                                [b.init_state(B, None, device, dtype) for b in self.layers])
 
     def step(self, h:Tensor, closes:Tensor, state:ChunkLayerState) -> Tensor: # (B, D), (B,) bool to (R, D)
-        "One more byte; the chunks of the R rows where `closes` is true. Until then its bytes wait, and nothing is computed."
+        """One more byte; the chunks of the R rows where `closes` is true.
+        Until then its bytes wait, and nothing is computed."""
         state.open[torch.arange(len(h), device=h.device),state.size%self.max_bytes] = h.float()
         state.size += 1
         rows = true_rows(closes)
@@ -274,19 +287,22 @@ class EnhancedChunkLayer(nn.Module):
         return c
 
     def inside(self, h:Tensor, last:Tensor, state:ChunkLayerState, tree:Tree): # (B, K, D), (B,)
-        "After `step` for the root of a tree: on to node last[b]; the bytes on the way wait for their chunk to close."
+        """After `step` for the root of a tree: on to node last[b];
+        the bytes on the way wait for their chunk to close."""
         b,i = tree.sees[last,1:].nonzero(as_tuple=True)
         state.open[b,(state.size[b]+tree.depth[i+1]-1)%self.max_bytes] = h[b,i+1].float()
         state.size += tree.depth[last]
 
     def pooled(self, h:Tensor, seg:Tensor, size:Tensor) -> Tensor: # (R, D)
-        "Attention of the closing bytes h (R, D) over their segments (R, max bytes, D), of `size` (R,) bytes each."
+        """Attention of the closing bytes h (R, D) over their segments (R, max bytes, D),
+        of `size` (R,) bytes each."""
         p,pos = self.pool,self.places(size, min(int(size.max()), self.max_bytes))
         q,_,_ = p.qkv(h[:,None], size[:,None]-1)
         _,k,v = p.qkv(seg[:,:pos.shape[1]], pos)
         return p.out(sdpa(q, k, v, None if len(h)==1 else (pos>=0)[:,None,None]))[:,0]
 
     def places(self, size:Tensor, n:int) -> Tensor: # (R, n)
-        "Which byte of its segment of `size` (R,) bytes each of the first n slots holds; below 0 none. A ring: broken text can be without end."
+        """Which byte of its segment of `size` (R,) bytes each of the first n slots holds;
+        below 0 none. A ring: broken text can be without end."""
         last = size[:,None]-1
         return last-(last-torch.arange(n, device=size.device))%self.max_bytes

@@ -466,7 +466,7 @@ def hnet_memory(
     batch_size:int=1,      # windows per batch
     length:int=1024,       # bytes per window
     accumulate:int=1,      # batches per update
-    checkpointing:store_true=False, # recompute layers in the backward pass (lean always does)
+    checkpointing:store_true=False, # recompute layers in the backward pass (lean decides by size)
     precision:str='auto',  # of the products: auto, fp32, bf16 or fp16
     measure:store_true=False, # also train two steps in a process of its own and report the peak
     device:str='cpu',      # where to measure: cpu, cuda or mps

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from .layers import Attention, Isotropic, KVState, RMSNorm, SwiGLU, Tree, Turn, all_of, angles, rotary, sdpa, segsum, true_rows, turn, visible
+from .layers import (Attention, Isotropic, KVState, RMSNorm, SwiGLU, Tree, Turn, all_of, angles,
+                                 rotary, sdpa, segsum, true_rows, turn, visible)
 from .chunker import Boundaries, last_true
 
 # %% ../nbs/05_dechunker.ipynb #24da17fe
@@ -62,13 +63,17 @@ class CrossAttention(nn.Module):
 
 class DecoderLayer(nn.Module):
     "Windowed self-attention over bytes, cross-attention to smoothed chunks, SwiGLU."
-    def __init__(self, d:int, n_heads:int, head_dim:int, n_kv_heads:int=0, d_ff:int=1024, window:int=256, cross:bool=True):
+    def __init__(self, d:int, n_heads:int, head_dim:int, n_kv_heads:int=0, d_ff:int=1024, window:int=256,
+                 cross:bool=True):
         super().__init__()
         self.norm1,self.mixer = RMSNorm(d),Attention(d, n_heads, head_dim, n_kv_heads, window)
         self.norm2,self.mlp = RMSNorm(d),SwiGLU(d, d_ff)
-        self.norm_cross,self.cross = (RMSNorm(d),CrossAttention(d, n_heads, head_dim, n_kv_heads)) if cross else (None,None)
+        self.norm_cross = RMSNorm(d) if cross else None
+        self.cross = CrossAttention(d, n_heads, head_dim, n_kv_heads) if cross else None
 
-    def forward(self, x:Tensor, z:Tensor, idx:Tensor, look:Tensor, state=None, lengths=None, n=None) -> Tensor: # (B, L, D)
+    def forward(self,
+        x:Tensor, z:Tensor, idx:Tensor, look:Tensor, state=None, lengths=None, n=None,
+    ) -> Tensor: # (B, L, D)
         "x (B, L, D), chunks z (B, M, D), newest chunk idx (B, L), look (B, 1, L, M) bool."
         x = x+self.mixer(self.norm1(x), state=None if state is None else state[0], lengths=lengths)
         if self.cross is not None:
@@ -90,7 +95,8 @@ class DecoderLayer(nn.Module):
         state.push(turn(k, new.cos, new.sin), v, new)
 
     def step(self, x:Tensor, z:Tensor, state, own:Turn, new:Turn|None, seen:Turn) -> Tensor: # (B, D)
-        "One byte. `own` is its turn among the bytes, `new` that of the chunks z (R, D) closed here, `seen` what it sees of all chunks."
+        """One byte. `own` is its turn among the bytes, `new` that of the chunks z (R, D) closed here,
+        `seen` what it sees of all chunks."""
         x,a = x+self.mixer.step(self.norm1(x), state[0], own),self.cross
         if a is not None:
             self.add_chunks(z, state[1], new)
@@ -99,13 +105,16 @@ class DecoderLayer(nn.Module):
             x = x+a.out_proj(sdpa(q.unflatten(1, (a.n_kv_heads, -1)), k, v, seen.mask).flatten(1))
         return x+self.mlp(self.norm2(x))
 
-    def ahead(self, x:Tensor, z:Tensor, state, tree:Tree, own:Turn, new:Turn|None, seen:Turn): # (B, K, D) and take
+    def ahead(self,
+        x:Tensor, z:Tensor, state, tree:Tree, own:Turn, new:Turn|None, seen:Turn,
+    ): # (B, K, D) and take
         "The bytes of a tree, which see the same chunks; `new` and `seen` are the turns of its root."
         y,take = self.mixer.ahead(self.norm1(x), state[0], tree, own)
         x,a = x+y,self.cross
         if a is not None:
             self.add_chunks(z, state[1], new)
-            q = turn(a.q_proj(self.norm_cross(x)).unflatten(-1, (-1, a.head_dim)), seen.cos[:,None], seen.sin[:,None]).transpose(1, 2)
+            q = a.q_proj(self.norm_cross(x)).unflatten(-1, (-1, a.head_dim))
+            q = turn(q, seen.cos[:,None], seen.sin[:,None]).transpose(1, 2)
             k,v = (t.to(q.dtype) for t in state[1].read(seen))
             x = x+a.out(sdpa(q, k, v, seen.mask))
         return x+self.mlp(self.norm2(x)),take
@@ -113,7 +122,8 @@ class DecoderLayer(nn.Module):
 # %% ../nbs/05_dechunker.ipynb #f9853ad4
 @dataclass
 class DeChunkState:
-    "Last smoothed chunk `z` (B, D), bytes since it closed (B,), states of the byte stack and of the decoder layers."
+    """Last smoothed chunk `z` (B, D), bytes since it closed (B,),
+    states of the byte stack and of the decoder layers."""
     z:Tensor
     offset:Tensor
     stack:list|None
@@ -136,23 +146,29 @@ class EnhancedDeChunkLayer(nn.Module):
         smoothing:bool=True, straight_through:bool=True, residual:bool=True,
         reconstruction:bool=True, cross_attention:bool=True):
         super().__init__()
-        self.max_chunks,self.max_offset,self.smoothing,self.straight_through = max_chunks,max_chunk_bytes,smoothing,straight_through
+        self.max_chunks,self.max_offset = max_chunks,max_chunk_bytes
+        self.smoothing,self.straight_through = smoothing,straight_through
         self.residual_proj = nn.Linear(d, d, bias=False) if residual else None
         if residual: nn.init.eye_(self.residual_proj.weight)
         self.offset = nn.Embedding(max_chunk_bytes+1, d) if reconstruction else None
         if reconstruction: self.recon_norm,self.reconstruct = RMSNorm(d),SwiGLU(d, d)
         self.stack = Isotropic(layout, d, ssm=ssm) if layout else None
-        self.layers = nn.ModuleList(DecoderLayer(d, n_heads, head_dim, n_kv_heads, d_ff, window, cross_attention) for _ in range(n_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(d, n_heads, head_dim, n_kv_heads, d_ff, window, cross_attention)
+            for _ in range(n_layers))
 
     def spread(self, up:Tensor, b:Boundaries, h:Tensor, offset:Tensor) -> Tensor:
-        "Confidence, residual and reconstruction for chunks already placed at their bytes (B, L, D) or (B, D)."
+        """Confidence, residual and reconstruction for chunks already placed at their bytes,
+        (B, L, D) or (B, D)."""
         if self.straight_through: up = up*ste(torch.where(b.mask, b.prob, 1-b.prob))[...,None]
         x = up if self.residual_proj is None else up+self.residual_proj(h)
         return self.rebuild(x.float(), offset)
 
     def rebuild(self, x:Tensor, offset:Tensor) -> Tensor:
         "Reconstruction with the offset from the chunk's start."
-        return x if self.offset is None else x+self.reconstruct(self.recon_norm(x)+self.offset(offset.clamp(0, self.max_offset)))
+        if self.offset is None: return x
+        place = self.offset(offset.clamp(0, self.max_offset))
+        return x+self.reconstruct(self.recon_norm(x)+place)
 
     def forward(self,
         c:Tensor,        # (B, M, D) chunks
@@ -186,7 +202,8 @@ class EnhancedDeChunkLayer(nn.Module):
 
     def init_state(self, B:int, d:int, device=None, dtype=torch.float32) -> DeChunkState:
         "Nothing read yet."
-        return DeChunkState(torch.zeros(B, d, device=device), torch.full((B,), -1, dtype=torch.long, device=device),
+        return DeChunkState(torch.zeros(B, d, device=device),
+                            torch.full((B,), -1, dtype=torch.long, device=device),
                             self.stack and self.stack.init_state(B, None, device, dtype),
                             [l.init_state(B, self.max_chunks, device, dtype) for l in self.layers])
 
@@ -197,7 +214,8 @@ class EnhancedDeChunkLayer(nn.Module):
         if l.cross is None: return own,None,None
         new = chunks.turn(rows, l.cross.rotary_dim) if rows is None or len(rows) else None
         n = chunks.pos+closes
-        seen = Turn(None, 0, *visible(n, self.max_chunks), *(t[:,None] for t in angles(n-1, l.cross.rotary_dim)))
+        seen = Turn(None, 0, *visible(n, self.max_chunks),
+                    *(t[:,None] for t in angles(n-1, l.cross.rotary_dim)))
         return own,new,seen
 
     def newest(self, c:Tensor, b:Boundaries, state:DeChunkState):
@@ -219,14 +237,17 @@ class EnhancedDeChunkLayer(nn.Module):
         return x
 
     def ahead(self, c:Tensor, b:Boundaries, h:Tensor, state:DeChunkState, tree:Tree): # (B, K, D) and take
-        "`step` for the root of a tree of bytes with encodings h (B, K, D), and a look at the others: no chunk closes there."
+        """`step` for the root of a tree of bytes with encodings h (B, K, D),
+        and a look at the others: no chunk closes there."""
         i,rows = self.newest(c, b, state)
         takes,offset = [lambda last: state.offset.add_(tree.depth[last])],state.offset[:,None]+tree.depth
-        x = state.z[:,None].expand_as(h) if self.residual_proj is None else state.z[:,None]+self.residual_proj(h)
+        z = state.z[:,None]
+        x = z.expand_as(h) if self.residual_proj is None else z+self.residual_proj(h)
         x = self.rebuild(x.float(), offset)
         if self.stack is not None: x,take = self.stack.ahead(x, state.stack, tree); takes.append(take)
         if self.layers:
             _,new,seen = self.turns(b.mask, rows, state)
             own = state.layers[0][0].ahead(tree, self.layers[0].mixer.rotary_dim)
-            for l,s in zip(self.layers, state.layers): x,take = l.ahead(x, state.z[i], s, tree, own, new, seen); takes.append(take)
+            for l,s in zip(self.layers, state.layers):
+                x,take = l.ahead(x, state.z[i], s, tree, own, new, seen); takes.append(take)
         return x,all_of(takes)

@@ -99,7 +99,8 @@ def visible(
 
 @dataclass
 class Turn:
-    "One step of a stack of layers: `rows` (R,) or None for all, the ring slot of each, what they see, and their angles."
+    """One step of a stack of layers: `rows` (R,) or None for all,
+    the ring slot of each, what they see, and their angles."""
     rows:Tensor|None=None
     slot:Tensor|int|None=None
     n:int=0
@@ -121,11 +122,12 @@ class KVState:
         return cls(z, z.clone(), torch.zeros(B, dtype=torch.long, device=device))
 
     def fill(self, k:Tensor, v:Tensor, n:Tensor):
-        "Load the last W of `n` (B,) valid positions of k, v (B, H, L, hd), as if they had been pushed one by one."
+        """Load the last W of `n` (B,) valid positions of k, v (B, H, L, hd),
+        as if they had been pushed one by one."""
         W = self.k.shape[2]
         slot = torch.arange(W, device=k.device)
         last = n[:,None]-1
-        j = last-(last-slot)%W                                            # (B, W): the newest position in each slot
+        j = last-(last-slot)%W  # (B, W): the newest position in each slot
         idx = j.clamp(0, k.shape[2]-1)[:,None,:,None].expand(-1, k.shape[1], -1, k.shape[3])
         ok = (j>=0)[:,None,:,None]
         self.k.copy_(torch.where(ok, k.gather(2, idx), 0)); self.v.copy_(torch.where(ok, v.gather(2, idx), 0))
@@ -140,7 +142,8 @@ class KVState:
     def push(self, k:Tensor, v:Tensor, at:Turn):
         "Add one position, k and v (R, H, hd)."
         rows = at.rows
-        if rows is None: rows = slice(None) if isinstance(at.slot, int) else torch.arange(len(k), device=k.device)
+        if rows is None:
+            rows = slice(None) if isinstance(at.slot, int) else torch.arange(len(k), device=k.device)
         self.k[rows,:,at.slot] = k.to(self.k.dtype); self.v[rows,:,at.slot] = v.to(self.v.dtype)
         self.pos[rows] += 1
 
@@ -162,15 +165,18 @@ def causal_mask(
 
 def sdpa(q:Tensor, k:Tensor, v:Tensor, mask:Tensor|None=None, causal:bool=False, dropout:float=0.) -> Tensor:
     "Scaled dot-product attention with grouped heads; never trusts `is_causal` on MPS."
-    if causal and mask is None and q.device.type=='mps': mask,causal = causal_mask(q.shape[2], device=q.device),False
+    if causal and mask is None and q.device.type=='mps':
+        mask,causal = causal_mask(q.shape[2], device=q.device),False
     if k.shape[1]!=q.shape[1]:
         r = q.shape[1]//k.shape[1]
         k,v = k.repeat_interleave(r, 1),v.repeat_interleave(r, 1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None, dropout_p=dropout)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None,
+                                          dropout_p=dropout)
 
 # %% ../nbs/02_layers.ipynb #b642030f
 class Attention(nn.Module):
-    "Causal self-attention: fused `Wqkv`, grouped key/value heads, partial rotary, window, optional scale per head."
+    """Causal self-attention: fused `Wqkv`, grouped key/value heads, partial rotary, window,
+    optional scale per head."""
     def __init__(self,
         d:int,                 # width
         n_heads:int,           # query heads
@@ -181,7 +187,8 @@ class Attention(nn.Module):
         learned_scale:bool=False): # a learned factor on the scores, per head
         super().__init__()
         self.n_heads,self.n_kv_heads,self.head_dim = n_heads, n_kv_heads or n_heads, head_dim or d//n_heads
-        if self.n_heads%self.n_kv_heads: raise ValueError(f'n_heads={n_heads} is not a multiple of n_kv_heads={n_kv_heads}')
+        if self.n_heads%self.n_kv_heads:
+            raise ValueError(f'n_heads={n_heads} is not a multiple of n_kv_heads={n_kv_heads}')
         self.window,self.rotary_dim = window, rotary_dim or self.head_dim//2//2*2
         self.Wqkv = nn.Linear(d, (n_heads+2*self.n_kv_heads)*self.head_dim, bias=False)
         self.out_proj = nn.Linear(n_heads*self.head_dim, d, bias=False)
@@ -201,15 +208,17 @@ class Attention(nn.Module):
 
     def forward(self,
         x:Tensor,                 # (B, L, d)
-        mask:Tensor|None=None,    # (B, 1, L, L) or (L, L) bool, True = may look; None builds the causal window
+        mask:Tensor|None=None,  # (B, 1, L, L) or (L, L) bool, True = may look; None builds the causal window
         state:KVState|None=None,  # filled when given (prefill)
         lengths:Tensor|None=None, # (B,) valid positions, for the state of right-padded rows
     ) -> Tensor:                  # (B, L, d)
         "Every position attends to itself and the window before it."
         B,L,_ = x.shape
         q,k,v = self.qkv(x, torch.arange(L, device=x.device))
-        if state is not None: state.fill(k, v, torch.full((B,), L, device=x.device) if lengths is None else lengths)
-        if mask is None and self.window is not None and L>self.window: mask = causal_mask(L, self.window, x.device)
+        if state is not None:
+            state.fill(k, v, torch.full((B,), L, device=x.device) if lengths is None else lengths)
+        if mask is None and self.window is not None and L>self.window:
+            mask = causal_mask(L, self.window, x.device)
         return self.out(sdpa(q, k, v, mask, causal=True))
 
     def init_state(self, B:int, max_len:int|None=None, device=None, dtype=torch.float32) -> KVState:
@@ -223,7 +232,8 @@ class Attention(nn.Module):
         return state.turn(rows, self.rotary_dim)
 
     def step(self, x:Tensor, state:KVState, at:Turn|None=None) -> Tensor: # (R, d) to (R, d)
-        "One more position in the rows of `at`; without it, in all. Heads that share keys stand side by side, so no key is copied."
+        """One more position in the rows of `at`; without it, in all.
+        Heads that share keys stand side by side, so no key is copied."""
         at = at or self.turn(state)
         h = self.Wqkv(x).unflatten(-1, (-1, self.head_dim))                              # (R, H, hd)
         qk,v = h.split([self.n_heads+self.n_kv_heads, self.n_kv_heads], 1)
@@ -239,8 +249,10 @@ def leak(
     x:Tensor,       # input
     other:Tensor|None=None, # what replaces the suffix; by default noise for floats, other bytes for integers
 ) -> float:         # largest change of any earlier output
-    "Replace every suffix of `x` in turn and return the largest change in the outputs before it; 0 means causal."
-    if other is None: other = torch.randn_like(x) if x.is_floating_point() else (x+1+torch.randint_like(x, 200))%253
+    """Replace every suffix of `x` in turn and return the largest change in the outputs before it;
+    0 means causal."""
+    if other is None:
+        other = torch.randn_like(x) if x.is_floating_point() else (x+1+torch.randint_like(x, 200))%253
     y,worst = f(x),0.
     for t in range(1, x.shape[1]):
         worst = max(worst, (f(torch.cat([x[:,:t], other[:,t:]], 1))[:,:t]-y[:,:t]).abs().max().item())
@@ -266,7 +278,8 @@ def segsum(a:Tensor) -> Tensor: # (..., T) to (..., T, T)
     return s.masked_fill(~tri.logical_or(torch.eye(T, dtype=torch.bool, device=a.device)), -torch.inf)
 
 def ssd_loop(x:Tensor, dt:Tensor, A:Tensor, B:Tensor, C:Tensor):
-    "The plain recurrence. x (B,L,H,hd), dt (B,L,H), A (H,), B and C (B,L,N); returns y (B,L,H,hd) and S (B,H,hd,N)."
+    """The plain recurrence. x (B,L,H,hd), dt (B,L,H), A (H,), B and C (B,L,N);
+    returns y (B,L,H,hd) and S (B,H,hd,N)."""
     S,ys = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], B.shape[-1]),[]
     for t in range(x.shape[1]):
         S = S*(A*dt[:,t]).exp()[...,None,None] + (dt[:,t,:,None]*x[:,t])[...,None]*B[:,t,None,None]
@@ -285,7 +298,8 @@ def ssd(
     "Chunked scan of Mamba-2 (section 6 of arXiv 2405.21060) as plain matrix products."
     b,L,H,hd = x.shape
     N,pad = B.shape[-1],-L%chunk
-    if pad: x,dt,B,C = (F.pad(t, [0,0]*(t.dim()-2)+[0,pad]) for t in (x,dt,B,C))     # dt = 0 leaves the state alone
+    # dt = 0 leaves the state alone
+    if pad: x,dt,B,C = (F.pad(t, [0,0]*(t.dim()-2)+[0,pad]) for t in (x,dt,B,C))
     c = (L+pad)//chunk
     x,dt = (x*dt[...,None]).view(b, c, chunk, H*hd),dt.view(b, c, chunk, H)
     B,C = B.view(b, c, chunk, N),C.view(b, c, chunk, N)
@@ -296,7 +310,7 @@ def ssd(
     decay = (cs[...,:,None]-cs[...,None,:]).masked_fill(~tri, -torch.inf).exp()      # (b,c,H,Q,Q)
     y = (decay*(C@B.transpose(2, 3))[:,:,None])@xh                                   # inside a chunk
     to_end = (cs[...,-1:]-cs).exp().transpose(2, 3)[...,None]                        # (b,c,Q,H,1)
-    S = B.transpose(2, 3)@(x.view(b, c, chunk, H, hd)*to_end).flatten(3)             # (b,c,N,H*hd) added by each chunk
+    S = B.transpose(2, 3)@(x.view(b, c, chunk, H, hd)*to_end).flatten(3)  # (b,c,N,H*hd) added by each chunk
     between = segsum(F.pad(cs[...,-1].transpose(1, 2), (1,0))).exp()                 # (b,H,c+1,c+1)
     S = F.pad(S, (0,0,0,0,1,0)).view(b, c+1, N, H, hd).permute(0, 3, 1, 2, 4).flatten(3)
     S = (between@S).view(b, H, c+1, N, hd)                                           # state before each chunk
@@ -322,8 +336,10 @@ class Mamba2(nn.Module):
         head_dim:int=64,  # width of a head
         chunk:int=64):    # positions per chunk of the scan
         super().__init__()
-        self.d_inner,self.d_state,self.d_conv,self.head_dim,self.chunk = expand*d, d_state, d_conv, head_dim, chunk
-        if self.d_inner%head_dim: raise ValueError(f'inner width {self.d_inner} is not a multiple of head_dim={head_dim}')
+        self.d_inner,self.d_state,self.d_conv = expand*d,d_state,d_conv
+        self.head_dim,self.chunk = head_dim,chunk
+        if self.d_inner%head_dim:
+            raise ValueError(f'inner width {self.d_inner} is not a multiple of head_dim={head_dim}')
         self.n_heads,width = self.d_inner//head_dim, self.d_inner+2*d_state
         self.in_proj = nn.Linear(d, self.d_inner+width+self.n_heads, bias=False)     # rows: z, x, B, C, dt
         self.conv1d = nn.Conv1d(width, width, d_conv, groups=width)
@@ -343,7 +359,8 @@ class Mamba2(nn.Module):
         return self.out_proj(self.norm(y.flatten(-2)*F.silu(z.float())))
 
     def conv(self, xBC:Tensor) -> Tensor:
-        "Causal depth-wise convolution over (B, L, width) as a sum of shifted copies: faster than conv1d on a CPU."
+        """Causal depth-wise convolution over (B, L, width) as a sum of shifted copies:
+        faster than conv1d on a CPU."""
         w,K = self.conv1d.weight.float(),self.d_conv
         x = F.pad(xBC.float(), (0,0,K-1,0))
         return F.silu(sum(x[:,i:i+xBC.shape[1]]*w[:,0,i] for i in range(K))+self.conv1d.bias.float())
@@ -365,14 +382,16 @@ class Mamba2(nn.Module):
             y = y+u*self.D.float()[:,None]
         if state is not None:
             n = torch.full((B,), L, device=x.device) if lengths is None else lengths
-            t = n[:,None]-self.d_conv+1+torch.arange(self.d_conv-1, device=x.device)  # the last inputs of each row
+            # the last inputs of each row
+            t = n[:,None]-self.d_conv+1+torch.arange(self.d_conv-1, device=x.device)
             last = xBC.gather(1, t.clamp_min(0)[...,None].expand(-1, -1, xBC.shape[-1]))*(t>=0)[...,None]
             state.conv.copy_(last.transpose(1, 2)); state.ssm.copy_(S)
         return self.gate(y, z)
 
     def init_state(self, B:int, max_len:int|None=None, device=None, dtype=torch.float32) -> SSMState:
         "Zeros; the size does not depend on the length."
-        return SSMState(torch.zeros(B, self.d_inner+2*self.d_state, self.d_conv-1, device=device, dtype=dtype),
+        width = self.d_inner+2*self.d_state
+        return SSMState(torch.zeros(B, width, self.d_conv-1, device=device, dtype=dtype),
                         torch.zeros(B, self.n_heads, self.head_dim, self.d_state, device=device))
 
     def step(self, x:Tensor, state:SSMState, at:Turn|None=None) -> Tensor: # (R, d) to (R, d)
@@ -386,7 +405,8 @@ class Mamba2(nn.Module):
                 [self.d_inner, self.d_state, self.d_state], -1)
             u = u.view(-1, self.n_heads, self.head_dim)
             dt = F.softplus(dt.float()+self.dt_bias.float())
-            S = S.mul_((-self.A_log.float().exp()*dt).exp()[...,None,None]).addcmul_((dt[...,None]*u)[...,None], Bm[:,None,None])
+            decay = (-self.A_log.float().exp()*dt).exp()[...,None,None]
+            S = S.mul_(decay).addcmul_((dt[...,None]*u)[...,None], Bm[:,None,None])
             y = torch.bmm(S.flatten(1, 2), C[...,None]).view_as(u)+u*self.D.float()[:,None]
         if rows is None: conv.copy_(win[...,1:])
         else: state.conv[rows],state.ssm[rows] = win[...,1:].to(conv.dtype),S
@@ -396,7 +416,8 @@ class Mamba2(nn.Module):
 def parse_layout(layout:str) -> str: # one letter per layer
     "Expand a layout string: 'm2T1' gives 'mmT'."
     if not re.fullmatch(r'([mMtT]\d+)*', layout):
-        raise ValueError(f"layout {layout!r} does not parse: use letters m, M, t, T each followed by a count, as in 'm4' or 'T1m4'")
+        raise ValueError(f'layout {layout!r} does not parse: use letters m, M, t, T each followed '
+                         "by a count, as in 'm4' or 'T1m4'")
     return ''.join(c*int(n) for c,n in re.findall(r'([mMtT])(\d+)', layout))
 
 class Block(nn.Module):
@@ -437,14 +458,19 @@ class Isotropic(nn.Module):
         attn:dict|None=None,   # arguments of Attention for t and T
         ssm:dict|None=None):   # arguments of Mamba2 for m and M
         super().__init__()
-        def block(c): return Block(Attention(d, **(attn or {})) if c in 'tT' else Mamba2(d, **(ssm or {})), d, d_ff if c in 'MT' else 0)
+        def block(c):
+            mixer = Attention(d, **(attn or {})) if c in 'tT' else Mamba2(d, **(ssm or {}))
+            return Block(mixer, d, d_ff if c in 'MT' else 0)
         self.layers = nn.ModuleList(block(c) for c in parse_layout(layout))
         self.rmsnorm = RMSNorm(d)
 
-    def forward(self, x:Tensor, state:list|None=None, lengths:Tensor|None=None, run=None) -> Tensor: # (B, L, d)
+    def forward(self,
+        x:Tensor, state:list|None=None, lengths:Tensor|None=None, run=None,
+    ) -> Tensor: # (B, L, d)
         "All blocks, then the norm; `run(block, x)` may wrap a block (checkpointing)."
         for i,b in enumerate(self.layers):
-            x = run(b, x) if run is not None else b(x, state=None if state is None else state[i], lengths=lengths)
+            if run is not None: x = run(b, x)
+            else: x = b(x, state=None if state is None else state[i], lengths=lengths)
         return self.rmsnorm(x)
 
     def init_state(self, B:int, max_len:int|None=None, device=None, dtype=torch.float32) -> list:
@@ -463,14 +489,16 @@ class Isotropic(nn.Module):
 
 # %% ../nbs/02_layers.ipynb #f649ae1b
 class Tree:
-    "Positions that branch. `depth` (K,), root 0; `sees` (K, K) bool: the nodes on the path to each, itself included."
+    """Positions that branch. `depth` (K,), root 0;
+    `sees` (K, K) bool: the nodes on the path to each, itself included."""
     def __init__(self,
         parents,     # of each node the index of the one before it, -1 for the root, which comes first
         device=None):
         self.parents,self.paths = tuple(parents),[]
         for p in parents: self.paths.append((*(self.paths[p] if p>=0 else ()), len(self.paths)))
         self.depth = torch.tensor([len(p)-1 for p in self.paths], device=device)
-        self.sees = torch.tensor([[j in p for j in range(len(self.paths))] for p in self.paths], device=device)
+        self.sees = torch.tensor([[j in p for j in range(len(self.paths))] for p in self.paths],
+                                 device=device)
         self.tables,self.device = {},device
 
     def history(self,
@@ -481,7 +509,8 @@ class Tree:
         "The last n positions up to each node."
         key = memory,n,root
         if key not in self.tables:
-            self.tables[key] = torch.tensor([([*range(memory)]+[memory+j for j in p[not root:]])[-n:] for p in self.paths], device=self.device)
+            rows = [([*range(memory)]+[memory+j for j in p[not root:]])[-n:] for p in self.paths]
+            self.tables[key] = torch.tensor(rows, device=self.device)
         return self.tables[key]
 
 def all_of(takes:list):
@@ -492,19 +521,22 @@ def all_of(takes:list):
 
 @patch
 def ahead(self:KVState, tree:Tree, rotary_dim:int) -> Turn:
-    "Where the nodes of a tree go (B, K), what they see of the ring and of each other, and their angles. A tree is at most W deep."
+    """Where the nodes of a tree go (B, K), what they see of the ring and of each other,
+    and their angles. A tree is at most W deep."""
     W,dev,pos = self.k.shape[2],self.pos.device,self.pos[:,None]+tree.depth
     n,last = visible(self.pos, W)[0],self.pos[:,None]-1
-    held = last-(last-torch.arange(n, device=dev))%W                      # (B, n): the position in each slot, below 0 none
+    held = last-(last-torch.arange(n, device=dev))%W  # (B, n): the position in each slot, below 0 none
     ring = (held>=0)[:,None] & (held[:,None]>pos[...,None]-W)             # (B, K, n)
     mask = torch.cat([ring, tree.sees.expand(len(pos), -1, -1)], -1)[:,None]
     return Turn(None, pos%W, n, mask, *(t[:,:,None] for t in angles(pos, rotary_dim)))
 
 @patch
-def ahead(self:Attention, x:Tensor, state:KVState, tree:Tree, at:Turn|None=None): # (B, K, d) to (B, K, d) and take
+def ahead(self:Attention, x:Tensor, state:KVState, tree:Tree,
+          at:Turn|None=None): # (B, K, d) to (B, K, d) and take
     "The nodes of a tree in every row."
     at = at or state.ahead(tree, self.rotary_dim)
-    qk,v = self.Wqkv(x).unflatten(-1, (-1, self.head_dim)).split([self.n_heads+self.n_kv_heads, self.n_kv_heads], 2)
+    qkv,n = self.Wqkv(x).unflatten(-1, (-1, self.head_dim)),self.n_kv_heads
+    qk,v = qkv.split([self.n_heads+n, n], 2)
     q,k = turn(qk, at.cos, at.sin).split([self.n_heads, self.n_kv_heads], 2)
     if self.scale is not None: q = q*self.scale[:,None].to(q.dtype)
     q,k,v = (t.transpose(1, 2) for t in (q, k, v))
@@ -518,19 +550,23 @@ def ahead(self:Attention, x:Tensor, state:KVState, tree:Tree, at:Turn|None=None)
 
 # %% ../nbs/02_layers.ipynb #cafa502e
 @patch
-def ahead(self:Mamba2, x:Tensor, state:SSMState, tree:Tree, at:Turn|None=None): # (B, K, d) to (B, K, d) and take
+def ahead(self:Mamba2, x:Tensor, state:SSMState, tree:Tree,
+          at:Turn|None=None): # (B, K, d) to (B, K, d) and take
     "The nodes of a tree in every row."
     z,xBC,dt = self.split(self.in_proj(x))
     with no_autocast(x):
-        seen = torch.cat([state.conv.transpose(1, 2).float(), xBC.float()], 1)            # (B, d_conv-1+K, width)
+        seen = torch.cat([state.conv.transpose(1, 2).float(), xBC.float()], 1)  # (B, d_conv-1+K, width)
         taps = tree.history(self.d_conv-1, self.d_conv)                                   # (K, d_conv)
-        u = torch.einsum('bkiw,wi->bkw', seen[:,taps], self.conv1d.weight[:,0].float())+self.conv1d.bias.float()
+        w,b = self.conv1d.weight[:,0].float(),self.conv1d.bias.float()
+        u = torch.einsum('bkiw,wi->bkw', seen[:,taps], w)+b
         u,Bm,C = F.silu(u).split([self.d_inner, self.d_state, self.d_state], -1)
         u,dt = u.unflatten(-1, (self.n_heads, -1)),F.softplus(dt.float()+self.dt_bias.float())
-        a = tree.sees.float()@(-self.A_log.float().exp()*dt)                              # (B, K, H) log decay since the state
-        w = (a[:,:,None]-a[:,None]).masked_fill(~tree.sees[...,None], -torch.inf).exp()*(C@Bm.transpose(1, 2))[...,None]
+        a = tree.sees.float()@(-self.A_log.float().exp()*dt)  # (B, K, H) log decay since the state
+        gap = (a[:,:,None]-a[:,None]).masked_fill(~tree.sees[...,None], -torch.inf)
+        w = gap.exp()*(C@Bm.transpose(1, 2))[...,None]
         y = torch.einsum('bijh,bjhd->bihd', w*dt[:,None], u)
-        y = y+(C@state.ssm.flatten(1, 2).transpose(1, 2)).view_as(u)*a.exp()[...,None]+u*self.D.float()[:,None]
+        y = y+(C@state.ssm.flatten(1, 2).transpose(1, 2)).view_as(u)*a.exp()[...,None]
+        y = y+u*self.D.float()[:,None]
     def take(last):
         row = torch.arange(len(x), device=x.device)
         end = a[row,last][:,None]                                                         # (B, 1, H)

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'StochasticRounding', 'WidenedProduct', 'LeanLinear', 'lean_weights', 'checkpoint_layers', 'LeanAdam',
-           'saved_bytes', 'estimate_memory', 'runtime_bytes', 'measure_memory', 'peak_rss', 'memory_table',
-           'MemoryConfig', 'group_limit', 'address_limit', 'MemoryMonitor', 'out_of_memory', 'release', 'MemoryGuard']
+           'saved_bytes', 'lean_recomputes', 'estimate_memory', 'runtime_bytes', 'measure_memory', 'peak_rss',
+           'memory_table', 'MemoryConfig', 'group_limit', 'address_limit', 'MemoryMonitor', 'out_of_memory', 'release',
+           'MemoryGuard']
 
 # %% ../nbs/07_memory.ipynb #85c652e3
 import ctypes, gc, json, math, os, subprocess, sys, traceback
@@ -85,7 +86,8 @@ class LeanAdam(torch.optim.Optimizer):
     def __init__(self, groups, lr=3e-3, betas=(.9,.99), clip=1., weight_decay=0.):
         super().__init__(groups, dict(lr=lr, betas=betas, clip=clip, weight_decay=weight_decay))
         self.group,self.open,self.norm2 = {p: g for g in self.param_groups for p in g['params']},set(),0.
-        self.seen,self.passes = {},0                                        # norm^2 of this backward pass up to each matrix; passes since the last step
+        # norm^2 of this backward pass up to each matrix; passes since the last step
+        self.seen,self.passes = {},0
         p = next(iter(self.group))
         self.write = StochasticRounding(max(p.numel() for p in self.group), p.device)
         self.hooks = [p.register_post_accumulate_grad_hook(self.fold) for p in self.group]
@@ -100,7 +102,9 @@ class LeanAdam(torch.optim.Optimizer):
         self.norm2 += norm2
         if not math.isfinite(norm2): return
         st = self.state[p]
-        if not st: st.update(step=0, m=torch.zeros_like(p), rows=torch.zeros_like(rows), cols=torch.zeros_like(cols), seen=0., total=0., passes=1)
+        if not st:
+            st.update(step=0, m=torch.zeros_like(p), rows=torch.zeros_like(rows), cols=torch.zeros_like(cols),
+                      seen=0., total=0., passes=1)
         c = self.clipped(p, st, norm2)
         b1,b2 = self.group[p]['betas']
         if p not in self.open:
@@ -114,7 +118,8 @@ class LeanAdam(torch.optim.Optimizer):
         "What the gradient of `p` is multiplied by, from the predicted norm of all."
         if p in self.seen: self.end_pass()                                  # the next micro-batch
         s = self.seen[p] = next(reversed(self.seen.values()), 0.)+norm2
-        norm,clip = (s*(st['total']/st['seen'] if st['seen'] else 1.))**.5,self.group[p]['clip']/st['passes']**.5
+        norm,clip = ((s*(st['total']/st['seen'] if st['seen'] else 1.))**.5,
+                     self.group[p]['clip']/st['passes']**.5)
         return min(1., clip/norm) if clip and norm else 1.
 
     def end_pass(self):
@@ -126,7 +131,8 @@ class LeanAdam(torch.optim.Optimizer):
         self.passes += bool(self.seen); self.seen.clear()
 
     def grad_norm(self) -> float:
-        "Norm of what was folded since the last call, over all micro-batches; not finite when a gradient was not."
+        """Norm of what was folded since the last call, over all micro-batches;
+        not finite when a gradient was not."""
         n,self.norm2 = self.norm2**.5,0.
         return n
 
@@ -142,9 +148,10 @@ class LeanAdam(torch.optim.Optimizer):
             if p not in self.open: continue
             st,(b1,b2),lr = self.state[p],g['betas'],g['lr']
             st.update(step=st['step']+1, passes=self.passes)
-            v = (st['rows']/st['rows'].mean().clamp_min(1e-38)).clamp_min(1e-10).rsqrt(), (st['cols']/(1-b2**st['step'])).clamp_min(1e-30).rsqrt()
+            v = ((st['rows']/st['rows'].mean().clamp_min(1e-38)).clamp_min(1e-10).rsqrt(),
+                 (st['cols']/(1-b2**st['step'])).clamp_min(1e-30).rsqrt())
             u = st['m'].float().mul_(v[0][:,None]).mul_(v[1]).div_(1-b1**st['step'])
-            u.mul_(-lr/(u.norm()/u.numel()**.5).clamp_min(1.))              # its root mean square is at most lr
+            u.mul_(-lr/(u.norm()/u.numel()**.5).clamp_min(1.))  # its root mean square is at most lr
             self.write(p, u.add_(p, alpha=1-lr*g['weight_decay']))
         self.open.clear(); self.passes = 0
 
@@ -155,11 +162,12 @@ def saved_bytes(
     model:AmharicHNet,       # built under a FakeTensorMode
     batch:int, length:int,   # windows and bytes per window
     half:bool=False,         # products in bf16
-):                           # bytes by stage, and (kept, input) of every layer that checkpointing can recompute
+):                           # bytes by stage; (kept, input) of every layer that can be recomputed
     "What the backward pass keeps of one forward pass, without checkpointing."
     seen,marks,stages,layers = {t.untyped_storage()._cdata: 0 for t in model.parameters()},{},{},[]
     def pack(t):
-        if not isinstance(t, nn.Parameter): seen.setdefault(t.untyped_storage()._cdata, t.untyped_storage().nbytes())
+        if not isinstance(t, nn.Parameter):
+            seen.setdefault(t.untyped_storage()._cdata, t.untyped_storage().nbytes())
         return t
     def enter(m, args): marks[m] = sum(seen.values())
     def leave(name):
@@ -168,16 +176,27 @@ def saved_bytes(
     def layer(m, args, out): layers.append((sum(seen.values())-marks[m], _bytes([args[0]])))
     for n,m in model.named_children(): m.register_forward_pre_hook(enter); m.register_forward_hook(leave(n))
     for m in model.modules():
-        if isinstance(m, (Block, DecoderLayer)): m.register_forward_pre_hook(enter); m.register_forward_hook(layer)
+        if isinstance(m, (Block, DecoderLayer)):
+            m.register_forward_pre_hook(enter); m.register_forward_hook(layer)
     ids,d = torch.zeros(batch, length, dtype=torch.long),model.cfg.d_byte
-    text = torch.zeros(batch, length, d, requires_grad=True),torch.zeros(batch, length, 4, dtype=torch.long),torch.ones(batch, length, dtype=torch.bool)
-    model.embedding.forward = lambda *args: text                      # script features look at values, and there are none
+    text = (torch.zeros(batch, length, d, requires_grad=True),
+            torch.zeros(batch, length, 4, dtype=torch.long),
+            torch.ones(batch, length, dtype=torch.bool))
+    model.embedding.forward = lambda *args: text                      # script features would look at values
     chunks = math.ceil(length/model.cfg.target_bytes*1.15)            # boundaries scatter around the target
     model.slots = lambda mask: next((b for b in model.cfg.chunk_buckets if b>=chunks), model.cfg.max_chunks)
     with saved_tensors_hooks(pack, lambda t: t), torch.autocast('cpu', torch.bfloat16, enabled=half):
         F.cross_entropy(model.read(ids)[0].flatten(0, 1), ids.flatten())
     stages['head'] = stages.get('head', 0)+sum(seen.values())-sum(stages.values())
     return stages,layers
+
+def lean_recomputes(
+    cfg:HNetConfig,
+    batch:int, length:int, # windows per micro-batch and bytes per window
+) -> bool:
+    "Recompute layers? When they would keep more than a third of what weights and moments take in fp32."
+    e = estimate_memory(replace(cfg, checkpointing=False), batch, length, 'fp32', runtime=0)
+    return cfg.checkpointing or e['activations']>(e['weights']+e['optimiser'])/3
 
 def estimate_memory(
     cfg:HNetConfig,
@@ -191,19 +210,21 @@ def estimate_memory(
     "Peak memory of training on a CPU, estimated without running the model."
     if recipe not in RECIPES: raise ValueError(f'recipe={recipe!r}: choose {", ".join(RECIPES)}')
     lean = recipe=='lean'
+    again = lean_recomputes(cfg, batch, length) if lean else cfg.checkpointing
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = AmharicHNet(replace(cfg, checkpointing=False)).train()
         narrow = {p for p in lean_weights(model)} if lean else set()
         stages,layers = saved_bytes(model, batch, length, half)
         tables = {m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse}
         rows = {p: batch*length*p.shape[1]*4*len(cfg.ngram_sizes) for p in tables}
-        grads = {n: sum(rows.get(p, 0 if p in narrow else 4*p.numel()) for p in c.parameters()) for n,c in model.named_children()}
+        grads = {n: sum(rows.get(p, 0 if p in narrow else 4*p.numel()) for p in c.parameters())
+                 for n,c in model.named_children()}
         weights = _bytes(model.parameters())
         state = sum(2*p.numel() if p in narrow else 8*p.numel() for p in model.parameters())
         largest = 4*max(p.numel() for p in model.parameters() if p not in tables)
     redo = max(l[0] for l in layers)
     kept = sum(stages.values())
-    if cfg.checkpointing or lean:
+    if again:
         held = sum(i for _,i in layers)
         scale = (held+kept-sum(l[0] for l in layers))/kept            # of every stage alike
         stages = {n: v*scale for n,v in stages.items()}
@@ -213,22 +234,27 @@ def estimate_memory(
         if accumulate==1: done += grads[n]
         if left+done>peak: peak,acts,grad = left+done,left,done
         left -= stages.get(n, 0)
-    work = redo*(2 if cfg.checkpointing or lean else 1)+(5 if lean else 2)*largest
-    parts = dict(weights=weights, gradients=grad, optimiser=state, activations=acts, workspace=work, runtime=runtime_bytes() if runtime is None else runtime)
+    work = redo*(2 if again else 1)+(5 if lean else 2)*largest
+    parts = dict(weights=weights, gradients=grad, optimiser=state, activations=acts, workspace=work,
+                 runtime=runtime_bytes() if runtime is None else runtime)
     return {**{k: int(v) for k,v in parts.items()}, 'total': int(sum(parts.values()))}
 
 # %% ../nbs/07_memory.ipynb #d7e4e96a
 def _child(code:str, **kw) -> dict:
     "The JSON that Python code prints last, run in a process of its own."
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(Path(__file__).resolve().parent.parent) if '__file__' in globals() else os.getcwd(), os.environ.get('PYTHONPATH', '')])}
+    ours = str(Path(__file__).resolve().parent.parent) if '__file__' in globals() else os.getcwd()
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([ours, os.environ.get('PYTHONPATH', '')])}
     r = subprocess.run([sys.executable, '-c', code, json.dumps(kw)], capture_output=True, text=True, env=env)
-    if r.returncode: raise RuntimeError(f'the measuring process ended with {r.returncode}: {r.stderr.strip().splitlines()[-1] if r.stderr.strip() else "killed, out of memory?"}')
+    if r.returncode:
+        why = r.stderr.strip().splitlines()[-1] if r.stderr.strip() else 'killed, out of memory?'
+        raise RuntimeError(f'the measuring process ended with {r.returncode}: {why}')
     return json.loads(r.stdout.strip().splitlines()[-1])
 
 @lru_cache
 def runtime_bytes() -> int:
     "Resident memory of a process that has imported everything training needs and done nothing yet."
-    return _child('import psutil, json, hnet_amharic.training; print(json.dumps(dict(rss=psutil.Process().memory_info().rss)))')['rss']
+    return _child('import psutil, json, hnet_amharic.training; '
+                  'print(json.dumps(dict(rss=psutil.Process().memory_info().rss)))')['rss']
 
 def measure_memory(
     cfg:HNetConfig,
@@ -240,13 +266,16 @@ def measure_memory(
     device:str='cpu',
 ) -> dict:                          # bytes: peak (resident), and on CUDA allocated and reserved; bytes_per_s
     "Peak memory of real training steps on the text of the package, in a process of its own."
-    return _child('import json, sys; from hnet_amharic.training import measured_steps; print(json.dumps(measured_steps(**json.loads(sys.argv[1]))))',
-                  cfg=cfg.to_dict(), batch=batch, length=length, recipe=recipe, accumulate=accumulate, steps=steps, precision=precision, device=device)
+    return _child('import json, sys; from hnet_amharic.training import measured_steps; '
+                  'print(json.dumps(measured_steps(**json.loads(sys.argv[1]))))',
+                  cfg=cfg.to_dict(), batch=batch, length=length, recipe=recipe, accumulate=accumulate,
+                  steps=steps, precision=precision, device=device)
 
 def peak_rss() -> int:
     "Largest resident memory of this process so far, in bytes."
     status = Path('/proc/self/status')
-    if status.exists(): return next(int(l.split()[1])*1024 for l in status.read_text().splitlines() if l.startswith('VmHWM'))
+    if status.exists():
+        return next(int(l.split()[1])*1024 for l in status.read_text().splitlines() if l.startswith('VmHWM'))
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform=='darwin' else 1024)
 
@@ -259,7 +288,8 @@ def memory_table(
     measured:dict=None,  # {recipe: measured peak in bytes}
 ) -> pd.DataFrame:       # GB (1e9 bytes), a column per recipe
     "Estimated memory by component."
-    t = pd.DataFrame({r: estimate_memory(cfg, batch, length, r, accumulate, half and r!='fp32') for r in recipes})/1e9
+    t = pd.DataFrame({r: estimate_memory(cfg, batch, length, r, accumulate, half and r!='fp32')
+                      for r in recipes})/1e9
     if measured: t.loc['measured peak'] = {r: measured.get(r, math.nan)/1e9 for r in recipes}
     if len(t.columns)==2: t['saved'] = t.iloc[:,0]-t.iloc[:,1]
     return t
@@ -275,15 +305,21 @@ class MemoryConfig:
 
     def __post_init__(self):
         if not 0<self.warning<self.critical<self.emergency<=1:
-            raise ValueError(f'warning={self.warning}, critical={self.critical}, emergency={self.emergency}: expected 0 < warning < critical < emergency <= 1')
-        if self.limit_gb is not None and self.limit_gb<=0: raise ValueError(f'limit_gb={self.limit_gb}: must be above 0')
+            raise ValueError(f'warning={self.warning}, critical={self.critical}, emergency={self.emergency}: '
+                             'expected 0 < warning < critical < emergency <= 1')
+        if self.limit_gb is not None and self.limit_gb<=0:
+            raise ValueError(f'limit_gb={self.limit_gb}: must be above 0')
 
 def group_limit():
     "Memory limit of this process's control group in bytes, None where there is none."
-    try: path = next(l.split('::', 1)[1].strip() for l in Path('/proc/self/cgroup').read_text().splitlines() if '::' in l).lstrip('/')
+    try:
+        lines = Path('/proc/self/cgroup').read_text().splitlines()
+        path = next(l.split('::', 1)[1].strip() for l in lines if '::' in l).lstrip('/')
     except (OSError, StopIteration): path = ''
-    here,limits = Path('/sys/fs/cgroup')/path,[]
-    for f in [d/'memory.max' for d in (here, *here.parents) if Path('/sys/fs/cgroup') in (d, *d.parents)]+[Path('/sys/fs/cgroup/memory/memory.limit_in_bytes')]:
+    root,limits = Path('/sys/fs/cgroup'),[]
+    here = root/path
+    inside = [d/'memory.max' for d in (here, *here.parents) if root in (d, *d.parents)]
+    for f in [*inside, root/'memory'/'memory.limit_in_bytes']:
         try: limits.append(int(f.read_text()))
         except (OSError, ValueError): pass                           # not there, or 'max'
     return min((l for l in limits if l<2**60), default=None)
@@ -302,31 +338,37 @@ class MemoryMonitor:
         self.group,self.address = group_limit(),address_limit()
 
     def check_memory_status(self):
-        "(status, stats): 'ok', 'warning', 'critical' or 'emergency', and a dictionary in GB (shares under 'used')."
+        """(status, stats): 'ok', 'warning', 'critical' or 'emergency',
+        and a dictionary in GB (shares under 'used')."""
         c,m,v = self.config,self.process.memory_info(),psutil.virtual_memory()
         limit = min(l for l in (v.total, self.group, self.address, c.limit_gb and c.limit_gb*1e9) if l)
-        stats = dict(rss=m.rss, peak=peak_rss(), available=v.available, total=v.total, limit=limit, swap=psutil.swap_memory().used)
+        stats = dict(rss=m.rss, peak=peak_rss(), available=v.available, total=v.total, limit=limit,
+                     swap=psutil.swap_memory().used)
         used = dict(machine=1-v.available/v.total)
         if c.limit_gb: used['limit'] = m.rss/c.limit_gb/1e9
         if self.group: used['control group'] = m.rss/self.group
         if self.address: used['address space'] = m.vms/self.address
         if torch.cuda.is_available():
             free,total = torch.cuda.mem_get_info()
-            stats.update(cuda_allocated=torch.cuda.memory_allocated(), cuda_reserved=torch.cuda.memory_reserved(), cuda_total=total)
+            stats.update(cuda_allocated=torch.cuda.memory_allocated(),
+                         cuda_reserved=torch.cuda.memory_reserved(), cuda_total=total)
             used['cuda'] = 1-(free+torch.cuda.memory_reserved()-torch.cuda.memory_allocated())/total
         if torch.backends.mps.is_available():
-            stats.update(mps_allocated=torch.mps.current_allocated_memory(), mps_reserved=torch.mps.driver_allocated_memory(),
+            stats.update(mps_allocated=torch.mps.current_allocated_memory(),
+                         mps_reserved=torch.mps.driver_allocated_memory(),
                          mps_recommended=torch.mps.recommended_max_memory())
             used['mps'] = stats['mps_reserved']/stats['mps_recommended']
         worst = max(used.values())
-        status = 'emergency' if worst>=c.emergency else 'critical' if worst>=c.critical else 'warning' if worst>=c.warning else 'ok'
+        status = ('emergency' if worst>=c.emergency else 'critical' if worst>=c.critical else
+                  'warning' if worst>=c.warning else 'ok')
         return status,{**{k: b/1e9 for k,b in stats.items()}, 'used': used}
 
 # %% ../nbs/07_memory.ipynb #c550764f
 def out_of_memory(e:BaseException) -> bool:
     "Did an allocation fail?"
-    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or (isinstance(e, RuntimeError) and any(
-        w in str(e) for w in ("can't allocate memory", 'out of memory', 'not enough memory', 'bad_alloc', 'bad allocation')))
+    words = "can't allocate memory", 'out of memory', 'not enough memory', 'bad_alloc', 'bad allocation'
+    return (isinstance(e, (MemoryError, torch.OutOfMemoryError))
+            or (isinstance(e, RuntimeError) and any(w in str(e) for w in words)))
 
 def release():
     "Collect garbage and return free memory to the system."
@@ -335,7 +377,7 @@ def release():
     if torch.backends.mps.is_available(): torch.mps.empty_cache()
     if sys.platform=='linux':
         try: ctypes.CDLL('libc.so.6').malloc_trim(0)
-        except (OSError, AttributeError): pass                           # another C library: nothing to ask for
+        except (OSError, AttributeError): pass  # another C library: nothing to ask for
 
 class MemoryGuard(Callback):
     "Keeps a training run inside its memory."
@@ -362,19 +404,24 @@ class MemoryGuard(Callback):
 
     def cut_windows(self):
         "Cut the windows of the batch into `cut` each."
-        self.learn.xb,self.learn.yb = (tuple(t.reshape(-1, t.shape[1]//self.cut) for t in b) for b in self.whole)
+        def cut(b): return tuple(t.reshape(-1, t.shape[1]//self.cut) for t in b)
+        self.learn.xb,self.learn.yb = (cut(b) for b in self.whole)
 
     def need_less(self, why:str, cut:bool=False) -> bool:
         "One step down in memory per batch; False when there is none left. Windows are cut only if `cut`."
         rows,length = self.xb[0].shape
         acc = getattr(self.learn, 'gradient_accumulation', None)
         if not self.model.cfg.checkpointing:
-            checkpoint_layers(self.model); self.tell('layers are recomputed in the backward pass from now on', why)
+            checkpoint_layers(self.model)
+            self.tell('layers are recomputed in the backward pass from now on', why)
         elif self.model.parts<rows:
-            self.model.parts *= 2; self.tell(f'batches of {rows} windows go through in {min(rows, self.model.parts)} parts from now on', why)
+            self.model.parts *= 2
+            self.tell(f'batches of {rows} windows go through in {min(rows, self.model.parts)} parts '
+                      'from now on', why)
         elif cut and length>=256 and length%2==0:
             self.cut *= 2; self.model.parts *= 2
-            if acc is not None: acc.n_acc *= 2; acc.count *= 2            # it counts rows, and there are twice as many now
+            # it counts rows, and there are twice as many now
+            if acc is not None: acc.n_acc *= 2; acc.count *= 2
             self.tell(f'windows of {length} bytes are cut in two from now on', why)
         else: return False
         return True
@@ -384,8 +431,10 @@ class MemoryGuard(Callback):
         before,self.last = self.last,status
         if status=='ok': return
         where = max(stats['used'], key=stats['used'].get)
-        why = f"{stats['used'][where]:.0%} of the {where} is in use" if where!='machine' else f"{stats['used'][where]:.0%} of the machine's memory is in use"
-        if status!=before: release(); self.tell('caches were emptied', why)   # not at every batch of a machine that stays full
+        what = "machine's memory" if where=='machine' else where
+        why = f"{stats['used'][where]:.0%} of the {what} is in use"
+        # not at every batch of a machine that stays full
+        if status!=before: release(); self.tell('caches were emptied', why)
         if status=='warning': return
         self.need_less(why)
         if status=='emergency'!=before: self.save(why)
@@ -393,7 +442,8 @@ class MemoryGuard(Callback):
     def save(self, why:str):
         "Ask for a checkpoint at the end of this update."
         ck = getattr(self.learn, 'checkpoint', None)
-        if ck is not None: ck.wanted = True; self.tell('a checkpoint is written at the end of this update', why)
+        if ck is not None:
+            ck.wanted = True; self.tell('a checkpoint is written at the end of this update', why)
 
     def attempt(self):
         "The batch, again with less memory when an allocation fails."
@@ -410,7 +460,11 @@ class MemoryGuard(Callback):
             why = 'an allocation failed'
             if self.training:
                 self.save(why)
-                if not self.need_less(why, cut=True): raise MemoryError('one window does not fit into memory: use a shorter --length, a smaller model, or --recipe lean')
+                if not self.need_less(why, cut=True):
+                    raise MemoryError('one window does not fit into memory: use a shorter --length, '
+                                      'a smaller model, or --recipe lean')
                 self.cut_windows()
-            else: raise MemoryError('validation does not fit into memory: use a smaller --batch-size or a shorter --length')
+            else:
+                raise MemoryError('validation does not fit into memory: use a smaller --batch-size '
+                                  'or a shorter --length')
             self.learn.autocast.before_batch()

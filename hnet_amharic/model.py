@@ -31,12 +31,14 @@ from .dechunker import EnhancedDeChunkLayer
 # %% ../nbs/06_model.ipynb #156be942
 PACKAGE = Path(str(files('hnet_amharic')))   # where presets, sample text and shipped weights lie
 
-_POSITIVE = ('d_byte d_state d_conv expand ssm_head_dim n_chunk_heads chunk_head_dim d_model n_heads head_dim ff max_chunks max_chunk_bytes '
+_POSITIVE = ('d_byte d_state d_conv expand ssm_head_dim n_chunk_heads chunk_head_dim '
+             'd_model n_heads head_dim ff max_chunks max_chunk_bytes '
              'dechunk_ff dechunk_window target_bytes').split()
 
 @dataclass(frozen=True)
 class HNetConfig:
-    "Every size and switch of the model; widths are per position, `*_ff` are hidden widths of gated MLPs, 0 key/value heads means as many as heads."
+    """Every size and switch of the model; widths are per position,
+    `*_ff` are hidden widths of gated MLPs, 0 key/value heads means as many as heads."""
     vocab_size:int = 256            # bytes; 253 PAD, 254 BOS, 255 EOS never occur in UTF-8
     d_byte:int = 768                # width of the byte stage and of the chunk layers
     # embedding
@@ -45,7 +47,7 @@ class HNetConfig:
     ngram_rows:int = 32768          # rows per table
     ngram_dim:int = 64              # width of a row
     # byte encoder
-    isotropic:bool = False          # True: no chunks, the encoder alone reads every byte; the baseline of an H-Net
+    isotropic:bool = False  # True: no chunks, the encoder alone reads every byte; the baseline of an H-Net
     encoder:str = 'm4'              # layout: m Mamba-2, M Mamba-2 + MLP, t attention, T attention + MLP
     encoder_ff:int = 0              # MLP of M and T
     encoder_window:int = 256        # attention window of t and T, bytes
@@ -108,30 +110,45 @@ class HNetConfig:
                 if not isinstance(v, (list, tuple)) or not all(isinstance(i, int) and i>0 for i in v):
                     raise ValueError(f'{f.name}={v!r}: expected a list of positive whole numbers')
                 object.__setattr__(self, f.name, tuple(v))
-            elif f.type is float and isinstance(v, int) and not isinstance(v, bool): object.__setattr__(self, f.name, float(v))
+            elif f.type is float and isinstance(v, int) and not isinstance(v, bool):
+                object.__setattr__(self, f.name, float(v))
             elif type(v) is not f.type: raise ValueError(f'{f.name}={v!r}: expected {f.type.__name__}')
         for n in _POSITIVE:
             if getattr(self, n)<=0: raise ValueError(f'{n}={getattr(self, n)}: must be above 0')
         for n in ('encoder', 'decoder'): parse_layout(getattr(self, n))
-        if set(self.decoder)&set('MtT'): raise ValueError(f'decoder={self.decoder!r}: only Mamba-2 layers (m) stand here; attention follows in the decoder layers')
-        if set(self.encoder)&set('MT') and not self.encoder_ff: raise ValueError(f'encoder={self.encoder!r} has MLPs but encoder_ff is 0')
+        if set(self.decoder)&set('MtT'):
+            raise ValueError(f'decoder={self.decoder!r}: only Mamba-2 layers (m) stand here; '
+                             'attention follows in the decoder layers')
+        if set(self.encoder)&set('MT') and not self.encoder_ff:
+            raise ValueError(f'encoder={self.encoder!r} has MLPs but encoder_ff is 0')
         if self.vocab_size!=256: raise ValueError(f'vocab_size={self.vocab_size}: a byte-level model has 256')
-        if not self.scales: raise ValueError('scales is empty: the chunker needs at least one, such as [1, 2, 4]')
-        for a,b in (('n_heads','n_kv_heads'), ('n_chunk_heads','n_chunk_kv_heads'), ('n_dechunk_heads','n_dechunk_kv_heads')):
-            if getattr(self, b) and getattr(self, a)%getattr(self, b): raise ValueError(f'{a}={getattr(self, a)} is not a multiple of {b}={getattr(self, b)}')
-        if self.depth_every and self.d_model%self.n_heads: raise ValueError(f'd_model={self.d_model} is not a multiple of n_heads={self.n_heads}')
+        if not self.scales:
+            raise ValueError('scales is empty: the chunker needs at least one, such as [1, 2, 4]')
+        for a,b in (('n_heads','n_kv_heads'), ('n_chunk_heads','n_chunk_kv_heads'),
+                    ('n_dechunk_heads','n_dechunk_kv_heads')):
+            if getattr(self, b) and getattr(self, a)%getattr(self, b):
+                raise ValueError(f'{a}={getattr(self, a)} is not a multiple of {b}={getattr(self, b)}')
+        if self.depth_every and self.d_model%self.n_heads:
+            raise ValueError(f'd_model={self.d_model} is not a multiple of n_heads={self.n_heads}')
         if self.target_bytes<=1: raise ValueError(f'target_bytes={self.target_bytes}: must be above 1')
-        if not 0<=self.layer_dropout<1: raise ValueError(f'layer_dropout={self.layer_dropout}: must be in [0, 1)')
-        if self.expand*self.d_byte%self.ssm_head_dim: raise ValueError(f'expand * d_byte = {self.expand*self.d_byte} is not a multiple of ssm_head_dim={self.ssm_head_dim}')
-        if self.max_chunk_bytes<8: raise ValueError(f'max_chunk_bytes={self.max_chunk_bytes}: at least 8, a chunk must hold a few characters')
+        if not 0<=self.layer_dropout<1:
+            raise ValueError(f'layer_dropout={self.layer_dropout}: must be in [0, 1)')
+        if self.expand*self.d_byte%self.ssm_head_dim:
+            raise ValueError(f'expand * d_byte = {self.expand*self.d_byte} is not a multiple of '
+                             f'ssm_head_dim={self.ssm_head_dim}')
+        if self.max_chunk_bytes<8:
+            raise ValueError(f'max_chunk_bytes={self.max_chunk_bytes}: at least 8, '
+                             'a chunk must hold a few characters')
         if self.chunk_buckets and max(self.chunk_buckets)!=self.max_chunks:
-            object.__setattr__(self, 'chunk_buckets', tuple(b for b in self.chunk_buckets if b<self.max_chunks)+(self.max_chunks,))
+            below = tuple(b for b in self.chunk_buckets if b<self.max_chunks)
+            object.__setattr__(self, 'chunk_buckets', below+(self.max_chunks,))
 
     @classmethod
     def from_dict(cls, d:dict, where='config'):
         "A config from plain values; unknown names are refused, with the nearest known one."
         names = [f.name for f in fields(cls)]
-        if not isinstance(d, dict): raise ValueError(f'{where}: expected names and values, found {type(d).__name__}')
+        if not isinstance(d, dict):
+            raise ValueError(f'{where}: expected names and values, found {type(d).__name__}')
         for k in d:
             if k in names: continue
             near = difflib.get_close_matches(str(k), names, 1)
@@ -176,7 +193,7 @@ def hash_ngrams(
     "Row of the n-gram ending at each of the last L bytes."
     ids,h,out = F.pad(ids+1, (max(sizes),0)),0,{}
     T = ids.shape[1]
-    for i in range(max(sizes)):                                  # h = ((b[t] * P + b[t-1]) * P + ...), mod 2^64
+    for i in range(max(sizes)):  # h = ((b[t] * P + b[t-1]) * P + ...), mod 2^64
         h = h*1000003+ids[:,T-L-i:T-i]
         if i+1 in sizes:
             x = (h^((h>>29)&0x7ffffffff))*-4658895280553007687
@@ -192,18 +209,21 @@ class NGramEmbedding(nn.Module):
         nn.init.zeros_(self.tables.weight)
         self.proj = nn.Linear(len(self.sizes)*dim, d, bias=False)
         power = [pow(1000003, i, 2**64) for i in range(max(self.sizes))]
-        self.powers = np.array([[0]*(max(self.sizes)-n)+power[:n] for n in self.sizes], np.uint64).astype(np.int64)
+        self.powers = np.array([[0]*(max(self.sizes)-n)+power[:n] for n in self.sizes],
+                               np.uint64).astype(np.int64)
 
     def forward(self, ids:Tensor, L:int) -> Tensor: # (B, P + L) to (B, L, d)
         "Embeddings for the last L bytes."
         return self.proj(self.tables(hash_ngrams(ids, self.sizes, self.rows, L)).flatten(-2))
 
     def newest(self, ids:np.ndarray) -> Tensor: # (B, largest n) to (B, d)
-        "The embedding of the last byte alone: the polynomials as one product of the last bytes and the powers."
+        """The embedding of the last byte alone:
+        the polynomials as one product of the last bytes and the powers."""
         h = ((ids[:,None]+1)*self.powers).sum(-1)
         x = (h^((h>>29)&0x7ffffffff))*-4658895280553007687
         rows = ((x>>32)&0x7fffffff)%self.rows+self.rows*np.arange(len(self.sizes))
-        return self.proj(F.embedding(torch.from_numpy(rows).to(self.tables.weight.device), self.tables.weight).flatten(-2))
+        rows = torch.from_numpy(rows).to(self.tables.weight.device)
+        return self.proj(F.embedding(rows, self.tables.weight).flatten(-2))
 
 # %% ../nbs/06_model.ipynb #389ac1c0
 _NEXT = UTF8_NEXT.tolist()
@@ -213,17 +233,19 @@ def _character(c:str) -> tuple: return tuple(char_features(c)[0].tolist())
 
 @lru_cache(1<<16)
 def newest_features(*tail:int):
-    "Of the last of four bytes: position in its character, whether it completes one, and if so the family, order and kind."
+    """Of the last of four bytes: position in its character, whether it completes one,
+    and if so the family, order and kind."""
     k = next((k for k in range(4) if not 0x80<=tail[3-k]<0xC0), 3)          # back to the lead byte
     s = _NEXT[0][tail[3-k]]
-    for b in tail[4-k:]: s = _NEXT[s][b] if s else 8                        # nothing may follow a complete character
+    for b in tail[4-k:]: s = _NEXT[s][b] if s else 8                 # nothing may follow a complete character
     if s==8: return 4,True,(0, 0, KINDS.index('special'))
     return k,s==0,None if s else _character(bytes(tail[3-k:]).decode())
 
 # %% ../nbs/06_model.ipynb #2b1d249e
 @dataclass
 class EmbedState:
-    "On the CPU: the last bytes `ids` (B, at least 4), and `last` (B, 3): family, order and kind of the last completed character."
+    """On the CPU: the last bytes `ids` (B, at least 4), and `last` (B, 3): family,
+    order and kind of the last completed character."""
     ids:Tensor
     last:Tensor
 
@@ -232,13 +254,17 @@ class ByteEmbedding(nn.Module):
     def __init__(self, cfg:HNetConfig):
         super().__init__()
         self.byte = nn.Embedding(cfg.vocab_size, cfg.d_byte)
-        self.script = nn.ModuleList(nn.Embedding(n, cfg.d_byte) for n in FEATURE_SIZES) if cfg.script_features else None
-        self.ngram = NGramEmbedding(cfg.ngram_sizes, cfg.ngram_rows, cfg.ngram_dim, cfg.d_byte) if cfg.ngram_sizes else None
+        self.script = self.ngram = None
+        if cfg.script_features:
+            self.script = nn.ModuleList(nn.Embedding(n, cfg.d_byte) for n in FEATURE_SIZES)
+        if cfg.ngram_sizes:
+            self.ngram = NGramEmbedding(cfg.ngram_sizes, cfg.ngram_rows, cfg.ngram_dim, cfg.d_byte)
         self.context = max((4, *cfg.ngram_sizes))
         for e in [self.byte]+list(self.script or []): nn.init.normal_(e.weight, std=.1)
 
     def forward(self, ids:Tensor, state:EmbedState|None=None, lengths:Tensor|None=None):
-        "Embedding (B, L, d), script features (B, L, 4), completes (B, L); `state` is filled when given (prefill)."
+        """Embedding (B, L, d), script features (B, L, 4), completes (B, L);
+        `state` is filled when given (prefill)."""
         feats,completes,_ = script_features(ids)
         x = self.byte(ids)
         if self.script is not None: x = x+sum(e(feats[...,i]) for i,e in enumerate(self.script))
@@ -268,25 +294,33 @@ class ByteEmbedding(nn.Module):
         return x,feats,torch.tensor([n[1] for n in new], device=dev)
 
     def ahead(self, ids:Tensor, state:EmbedState, tree:Tree): # (B, K) bytes
-        "`step` for the root of a tree of bytes, and a look at the others, which complete no character: embedding (B, K, d), features, completes, take."
+        """`step` for the root of a tree of bytes, and a look at the others,
+        which complete no character: embedding (B, K, d), features, completes, take."""
         dev,seen = self.byte.weight.device,np.concatenate([state.ids.numpy(), ids.cpu().numpy()], 1)
         tails = seen[:,tree.history(self.context, self.context).cpu()]                       # (B, K, context)
         new = [newest_features(*t) for t in tails[...,-4:].reshape(-1, 4).tolist()]
         done = torch.tensor([n[1] for n in new]).view(ids.shape)
-        if done[:,1:].any(): raise ValueError('ahead: bytes behind the first must not complete a character: where a chunk may close there is no way back')
+        if done[:,1:].any():
+            raise ValueError('ahead: bytes behind the first must not complete a character: '
+                             'where a chunk may close there is no way back')
         last = np.array([new[i*len(tree.paths)][2] or l for i,l in enumerate(state.last.tolist())])
-        feats = np.concatenate([np.array([n[0] for n in new]).reshape(*ids.shape, 1), np.repeat(last[:,None], ids.shape[1], 1)], -1)
+        feats = np.concatenate([np.array([n[0] for n in new]).reshape(*ids.shape, 1),
+                                np.repeat(last[:,None], ids.shape[1], 1)], -1)
         feats,x = torch.from_numpy(feats).to(dev),self.byte.weight[ids]
         for i,e in enumerate(self.script or []): x += e.weight[feats[...,i]]
-        if self.ngram is not None: x = x+self.ngram.newest(tails.reshape(-1, self.context)[:,-self.ngram.powers.shape[1]:]).view_as(x)
+        if self.ngram is not None:
+            tail = tails.reshape(-1, self.context)[:,-self.ngram.powers.shape[1]:]
+            x = x+self.ngram.newest(tail).view_as(x)
         def take(to):
-            state.ids.copy_(torch.from_numpy(tails)[torch.arange(len(ids)),to.cpu()]); state.last.copy_(torch.from_numpy(last))
+            state.ids.copy_(torch.from_numpy(tails)[torch.arange(len(ids)),to.cpu()])
+            state.last.copy_(torch.from_numpy(last))
         return x,feats,done.to(dev),take
 
 # %% ../nbs/06_model.ipynb #1f235ac2
 @dataclass
 class HNetOutput:
-    "logits (B, L, 256) fp32, boundary_prob (B, L), boundary_mask (B, L) bool, ratio_loss (scalar), stats (detached scalars by name)."
+    """logits (B, L, 256) fp32, boundary_prob (B, L), boundary_mask (B, L) bool,
+    ratio_loss (scalar), stats (detached scalars by name)."""
     logits:Tensor
     boundary_prob:Tensor
     boundary_mask:Tensor
@@ -308,31 +342,43 @@ class AmharicHNet(nn.Module):
     def __init__(self, cfg:HNetConfig):
         super().__init__()
         self.cfg,d = cfg,cfg.d_byte
-        ssm = dict(d_state=cfg.d_state, d_conv=cfg.d_conv, expand=cfg.expand, head_dim=cfg.ssm_head_dim, chunk=cfg.ssm_chunk)
-        attn = dict(n_heads=cfg.n_chunk_heads, head_dim=cfg.chunk_head_dim, n_kv_heads=cfg.n_chunk_kv_heads, window=cfg.encoder_window)
+        ssm = dict(d_state=cfg.d_state, d_conv=cfg.d_conv, expand=cfg.expand,
+                   head_dim=cfg.ssm_head_dim, chunk=cfg.ssm_chunk)
+        attn = dict(n_heads=cfg.n_chunk_heads, head_dim=cfg.chunk_head_dim,
+                    n_kv_heads=cfg.n_chunk_kv_heads, window=cfg.encoder_window)
         self.embedding = ByteEmbedding(cfg)
         self.encoder = Isotropic(cfg.encoder, d, cfg.encoder_ff, attn, ssm)
         if not cfg.isotropic: self.add_hierarchy(ssm)
         self.norm,self.head = RMSNorm(d),nn.Linear(d, cfg.vocab_size, bias=False)
-        self.parts = 1                       # groups of rows that the backward pass recomputes one after the other
+        self.parts = 1  # groups of rows that the backward pass recomputes one after the other
         self.reset_parameters()
 
     def add_hierarchy(self, ssm:dict):
         "The parts between encoder and head: chunker, chunk layers, backbone, dechunker."
         cfg,d = self.cfg,self.cfg.d_byte
-        self.chunker = DynamicSemanticChunker(d, cfg.scales, cfg.d_router, FEATURE_SIZES if cfg.script_bias else None, cfg.align_characters,
+        self.chunker = DynamicSemanticChunker(d, cfg.scales, cfg.d_router,
+                                              FEATURE_SIZES if cfg.script_bias else None,
+                                              cfg.align_characters,
                                               cfg.learn_threshold, cfg.max_chunk_bytes)
-        self.chunk_layer = EnhancedChunkLayer(d, cfg.n_chunk_layers, cfg.n_chunk_heads, cfg.chunk_head_dim, cfg.n_chunk_kv_heads, cfg.chunk_ff,
-                                              cfg.max_chunks, cfg.max_chunk_bytes, cfg.pool, cfg.size_embedding, cfg.position_embedding)
-        self.backbone = HierarchicalBackbone(d, cfg.d_model, cfg.n_backbone_layers, cfg.n_heads, cfg.head_dim, cfg.n_kv_heads, cfg.ff, cfg.max_chunks,
-                                             cfg.depth_every, cfg.attention_scale, cfg.layer_dropout, cfg.checkpointing)
-        self.dechunker = EnhancedDeChunkLayer(d, cfg.n_dechunk_layers, cfg.n_dechunk_heads, cfg.dechunk_head_dim, cfg.n_dechunk_kv_heads, cfg.dechunk_ff,
-                                              cfg.dechunk_window, cfg.max_chunks, cfg.max_chunk_bytes, cfg.decoder, ssm, cfg.smoothing,
-                                              cfg.straight_through, cfg.residual, cfg.reconstruction, cfg.cross_attention)
+        self.chunk_layer = EnhancedChunkLayer(d, cfg.n_chunk_layers, cfg.n_chunk_heads, cfg.chunk_head_dim,
+                                              cfg.n_chunk_kv_heads, cfg.chunk_ff,
+                                              cfg.max_chunks, cfg.max_chunk_bytes, cfg.pool,
+                                              cfg.size_embedding, cfg.position_embedding)
+        self.backbone = HierarchicalBackbone(d, cfg.d_model, cfg.n_backbone_layers, cfg.n_heads, cfg.head_dim,
+                                             cfg.n_kv_heads, cfg.ff, cfg.max_chunks,
+                                             cfg.depth_every, cfg.attention_scale, cfg.layer_dropout,
+                                             cfg.checkpointing)
+        self.dechunker = EnhancedDeChunkLayer(d, cfg.n_dechunk_layers, cfg.n_dechunk_heads,
+                                              cfg.dechunk_head_dim, cfg.n_dechunk_kv_heads, cfg.dechunk_ff,
+                                              cfg.dechunk_window, cfg.max_chunks, cfg.max_chunk_bytes,
+                                              cfg.decoder, ssm, cfg.smoothing,
+                                              cfg.straight_through, cfg.residual, cfg.reconstruction,
+                                              cfg.cross_attention)
 
     def reset_parameters(self):
         "Branch outputs start small, by the depth of their stack (GPT-2's rule), the head near uniform."
-        parts = [self.encoder]+([] if self.cfg.isotropic else [self.chunk_layer, self.backbone, self.dechunker])
+        parts = [self.encoder]
+        if not self.cfg.isotropic: parts += [self.chunk_layer, self.backbone, self.dechunker]
         for stack in (m.layers for m in parts):
             for n,p in stack.named_parameters():
                 if n.endswith(('out_proj.weight', 'fc2.weight')): p.data.div_((2*len(stack))**.5)
@@ -359,7 +405,8 @@ class AmharicHNet(nn.Module):
         run,s = self.layer_runner(),state
         x,feats,completes = self.embedding(ids, s and s.embed, lengths)
         h = self.encoder(x, s and s.encoder, lengths, run)
-        if self.cfg.isotropic: return self.norm(h),Boundaries(h.new_ones(ids.shape), torch.ones_like(ids, dtype=torch.bool))
+        if self.cfg.isotropic:
+            return self.norm(h),Boundaries(h.new_ones(ids.shape), torch.ones_like(ids, dtype=torch.bool))
         b = self.chunker(h, feats, completes, s and s.chunker, lengths)
         c,close,n = self.chunk_layer(h, b.mask, self.slots(b.mask), s and s.chunk, lengths, run)
         c = self.backbone(c, s and s.backbone, n)
@@ -367,7 +414,8 @@ class AmharicHNet(nn.Module):
 
     def logits(self, x:Tensor) -> Tensor:
         "fp32 logits of final representations."
-        with torch.autocast(x.device.type, enabled=False): return F.linear(x.float(), self.head.weight.float())
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.float(), self.head.weight.float())
 
     def read(self, ids:Tensor):
         "Logits (B, L, 256), boundary probabilities and boundaries (B, L)."
@@ -378,28 +426,37 @@ class AmharicHNet(nn.Module):
         "ids: long (B, L), PAD at the end of short rows; logits at t predict byte t+1."
         self.check(ids)
         pieces = ids.chunk(self.parts) if self.training else [ids]
-        done = [self.read(i) if len(pieces)==1 else checkpoint(self.read, i, use_reentrant=False) for i in pieces]
+        done = [self.read(i) if len(pieces)==1 else checkpoint(self.read, i, use_reentrant=False)
+                for i in pieces]
         logits,*b = (torch.cat(d) if len(done)>1 else d[0] for d in zip(*done))
         b,valid = Boundaries(*b),ids!=PAD
         loss = ratio_loss(b, self.cfg.target_bytes, self.cfg.ratio_guard, valid=valid)
         with torch.no_grad():
             n,bytes_ = (b.mask&valid).sum(),valid.sum()
-            over = (b.mask.sum(1)-self.cfg.max_chunks).clamp_min(0).sum() if self.training and not self.cfg.isotropic else n.new_zeros(())
-            stats = dict(bytes_per_chunk=bytes_/n.clamp_min(1), boundary_rate=n/bytes_.clamp_min(1), overflow=over)
+            over = n.new_zeros(())
+            if self.training and not self.cfg.isotropic:
+                over = (b.mask.sum(1)-self.cfg.max_chunks).clamp_min(0).sum()
+            stats = dict(bytes_per_chunk=bytes_/n.clamp_min(1), boundary_rate=n/bytes_.clamp_min(1),
+                         overflow=over)
             if not self.cfg.isotropic: stats['tau'] = self.chunker.tau.detach()
         return HNetOutput(logits, b.prob, b.mask, loss, stats)
 
     def check(self, ids:Tensor):
         "Refuse what is not a batch of bytes."
         if ids.dim()!=2 or ids.shape[1]==0 or ids.is_floating_point():
-            raise ValueError(f'ids must be a long tensor (B, L) with L > 0, got {tuple(ids.shape)} {ids.dtype}')
+            raise ValueError('ids must be a long tensor (B, L) with L > 0, '
+                             f'got {tuple(ids.shape)} {ids.dtype}')
 
     def init_state(self, B:int, dtype=torch.float32) -> HNetState:
         "State of B rows that have read nothing."
         dev,d = self.head.weight.device,self.cfg.d_byte
-        if self.cfg.isotropic: return HNetState(self.embedding.init_state(B), self.encoder.init_state(B, None, dev, dtype), None, None, None, None)
-        return HNetState(self.embedding.init_state(B), self.encoder.init_state(B, None, dev, dtype), self.chunker.init_state(B, d, dev),
-                         self.chunk_layer.init_state(B, d, dev, dtype), self.backbone.init_state(B, dev, dtype), self.dechunker.init_state(B, d, dev, dtype))
+        if self.cfg.isotropic:
+            return HNetState(self.embedding.init_state(B), self.encoder.init_state(B, None, dev, dtype), None,
+                             None, None, None)
+        return HNetState(self.embedding.init_state(B), self.encoder.init_state(B, None, dev, dtype),
+                         self.chunker.init_state(B, d, dev),
+                         self.chunk_layer.init_state(B, d, dev, dtype),
+                         self.backbone.init_state(B, dev, dtype), self.dechunker.init_state(B, d, dev, dtype))
 
     @torch.inference_mode()
     def prefill(self,
@@ -408,15 +465,18 @@ class AmharicHNet(nn.Module):
     ):                            # logits (B, 256) for the byte after each prompt, and a state to step from
         "Read prompts in parallel."
         self.check(ids)
-        if lengths is not None and (lengths.shape!=ids.shape[:1] or lengths.min()<1 or lengths.max()>ids.shape[1]):
+        if lengths is not None and (lengths.shape!=ids.shape[:1] or lengths.min()<1
+                                    or lengths.max()>ids.shape[1]):
             raise ValueError(f'lengths must be ({len(ids)},) numbers from 1 to {ids.shape[1]}, one per row')
         state = self.init_state(len(ids))
         x,_ = self.hidden(ids, state, lengths)
-        return self.logits(x[:,-1] if lengths is None else x[torch.arange(len(ids), device=x.device),lengths-1]),state
+        last = x[:,-1] if lengths is None else x[torch.arange(len(ids), device=x.device),lengths-1]
+        return self.logits(last),state
 
     @torch.inference_mode()
     def step(self, ids:Tensor, state:HNetState) -> Tensor: # (B,) to (B, 256)
-        "Read one more byte in every row; logits for the byte after it. Chunk layers and backbone run for the rows that closed a chunk."
+        """Read one more byte in every row; logits for the byte after it.
+        Chunk layers and backbone run for the rows that closed a chunk."""
         x,feats,completes = self.embedding.step(ids, state.embed)
         h = self.encoder.step(x, state.encoder)
         if self.cfg.isotropic: return self.logits(self.norm(h))
@@ -431,12 +491,16 @@ class AmharicHNet(nn.Module):
         state:HNetState, # from prefill
         tree:Tree,       # of K nodes
     ):                   # logits (B, K, 256) for the byte after each, and take
-        """Read one more byte in every row and see what further ones would give. Then `take(last)` must be called, which moves row b on to node
-        last[b]. A chunk that closes cannot be taken back: ValueError where a byte behind the root completes a character, or without align_characters."""
-        if not (self.cfg.isotropic or self.cfg.align_characters): raise ValueError('ahead: the model must have align_characters')
+        """Read one more byte in every row and see what further ones would give.
+        Then `take(last)` must be called, which moves row b on to node last[b]. A chunk that closes
+        cannot be taken back: ValueError where a byte behind the root completes a character,
+        or without align_characters."""
+        if not (self.cfg.isotropic or self.cfg.align_characters):
+            raise ValueError('ahead: the model must have align_characters')
         x,feats,completes,embed = self.embedding.ahead(ids, state.embed, tree)
         h,encoder = self.encoder.ahead(x, state.encoder, tree)
-        if self.cfg.isotropic: return self.logits(self.norm(h)),torch.inference_mode()(all_of([embed, encoder]))
+        if self.cfg.isotropic:
+            return self.logits(self.norm(h)),torch.inference_mode()(all_of([embed, encoder]))
         b = self.chunker.step(h[:,0], feats[:,0], completes[:,0], state.chunker)
         c = self.chunk_layer.step(h[:,0], b.mask, state.chunk)
         if len(c): c = self.backbone.step(c, state.backbone, true_rows(b.mask))
@@ -444,7 +508,8 @@ class AmharicHNet(nn.Module):
         @torch.inference_mode()
         def take(last):
             for part in (embed, encoder, dechunk): part(last)
-            self.chunker.inside(h, last, state.chunker, tree); self.chunk_layer.inside(h, last, state.chunk, tree)
+            self.chunker.inside(h, last, state.chunker, tree)
+            self.chunk_layer.inside(h, last, state.chunk, tree)
         return self.logits(self.norm(x)),take
 
     @torch.no_grad()
@@ -466,7 +531,8 @@ def _over(f, states:list):
     if isinstance(s, (list, tuple)):
         new = [_over(f, list(v)) for v in zip(*states)]
         return type(s)(*new) if hasattr(s, '_fields') else type(s)(new)
-    if dataclasses.is_dataclass(s): return type(s)(*(_over(f, [getattr(t, n.name) for t in states]) for n in fields(s)))
+    if dataclasses.is_dataclass(s):
+        return type(s)(*(_over(f, [getattr(t, n.name) for t in states]) for n in fields(s)))
     return max(states) if isinstance(s, int) else s
 
 def pick_rows(state, rows:Tensor):
@@ -477,7 +543,10 @@ def join_rows(states:list):
     "One state with the rows of all; caches of different size are filled up with empty slots."
     def cat(ts):
         size = [max(n) for n in zip(*(t.shape[1:] for t in ts))]
-        return torch.cat([F.pad(t, [p for n,m in zip(reversed(size), reversed(t.shape[1:])) for p in (0, n-m)]) if list(t.shape[1:])!=size else t for t in ts])
+        def grown(t):
+            if list(t.shape[1:])==size: return t
+            return F.pad(t, [p for n,m in zip(reversed(size), reversed(t.shape[1:])) for p in (0, n-m)])
+        return torch.cat([grown(t) for t in ts])
     return _over(cat, states)
 
 # %% ../nbs/06_model.ipynb #748f274e
@@ -501,11 +570,13 @@ def _pack(sd:dict, dtype:str) -> dict:
 def stored_tensors(path):
     "An open safetensors file; ValueError with the path where it is damaged."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f'{path}: no such file; a saved model has model.safetensors and config.yaml')
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: no such file; a saved model has model.safetensors and config.yaml')
     try:
         with safe_open(path, 'pt') as f: yield f
     except (SafetensorError, OSError) as e:
-        raise ValueError(f'{path} is damaged or truncated ({path.stat().st_size} bytes): {e}. Copy it again or use another checkpoint') from None
+        raise ValueError(f'{path} is damaged or truncated ({path.stat().st_size} bytes): {e}. '
+                         'Copy it again or use another checkpoint') from None
 
 def load_tensors(path) -> dict:
     "Stored tensors as fp32, scales applied."
@@ -528,7 +599,8 @@ def save_pretrained(self:AmharicHNet,
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
     tensors = _pack(self.state_dict(), dtype)
     _write(folder/'config.yaml', self.cfg.to_yaml)
-    _write(folder/'model.safetensors', lambda p: save_file(tensors, p, metadata=dict(format='pt', dtype=dtype)))
+    _write(folder/'model.safetensors',
+           lambda p: save_file(tensors, p, metadata=dict(format='pt', dtype=dtype)))
 
 @patch
 def load_weights(self:AmharicHNet, folder):
@@ -538,11 +610,16 @@ def load_weights(self:AmharicHNet, folder):
     with stored_tensors(path) as f:
         shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
         scales = {k for k in shapes if k.endswith('.scale') and k not in own}
-        for what,names in (('missing', own.keys()-shapes.keys()), ('unknown', shapes.keys()-own.keys()-scales)):
-            if names: raise ValueError(f'{path}: {len(names)} {what} tensor(s), first {min(names)!r}; does config.yaml belong to these weights?')
+        for what,names in (('missing', own.keys()-shapes.keys()),
+                           ('unknown', shapes.keys()-own.keys()-scales)):
+            if names:
+                raise ValueError(f'{path}: {len(names)} {what} tensor(s), first {min(names)!r}; '
+                                 'does config.yaml belong to these weights?')
         for k,v in own.items():
-            if tuple(v.shape)!=shapes[k]: raise ValueError(f'{path}: tensor {k!r} has shape {shapes[k]}, the model expects {tuple(v.shape)}')
-        for k,v in own.items():                                          # one at a time: no second model in memory
+            if tuple(v.shape)!=shapes[k]:
+                raise ValueError(f'{path}: tensor {k!r} has shape {shapes[k]}, the model expects '
+                                 f'{tuple(v.shape)}')
+        for k,v in own.items():  # one at a time: no second model in memory
             t = f.get_tensor(k)
             v.copy_(t.float()*f.get_tensor(k+'.scale') if k+'.scale' in scales else t)
 
@@ -552,7 +629,9 @@ def from_pretrained(cls:AmharicHNet,
     device=None):      # where to; None means CPU
     "The model of a folder, in evaluation mode."
     folder = Path(folder)
-    if not (folder/'config.yaml').exists(): raise FileNotFoundError(f'{folder} has no config.yaml; a saved model is a folder with config.yaml and model.safetensors')
+    if not (folder/'config.yaml').exists():
+        raise FileNotFoundError(f'{folder} has no config.yaml; '
+                                'a saved model is a folder with config.yaml and model.safetensors')
     with torch.device('meta'): m = cls(HNetConfig.from_yaml(folder/'config.yaml'))
     m.to_empty(device='cpu').load_weights(folder)
     return m.to(device or 'cpu').eval()

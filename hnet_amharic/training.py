@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from fastcore.basics import noop, patch
 from fastcore.foundation import L
-from fastai.callback.core import Callback, TrainEvalCallback, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException
+from fastai.callback.core import (Callback, TrainEvalCallback, CancelBatchException, CancelEpochException,
+                                  CancelFitException, CancelStepException)
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import ParamScheduler, SchedExp, lr_find, fit_one_cycle
 from fastai.callback.training import GradientAccumulation
@@ -31,7 +32,8 @@ from fastprogress.fastprogress import progress_bar
 from .text import PAD, char_count
 from .data import ByteCorpus, DocWindows, ValidLoader, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE
-from .memory import RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_weights, peak_rss, release
+from .memory import (RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_recomputes,
+                                 lean_weights, peak_rss, release)
 from .transfer import ORIGINS, yaml_or_given
 
 # %% ../nbs/10_training.ipynb #c6f4ae33
@@ -103,8 +105,9 @@ class PlainCallback(Callback):
 
 # %% ../nbs/10_training.ipynb #adf25204
 def _matmul_seconds(dtype, n=256) -> float:
-    a = torch.linspace(-1, 1, n*n).view(n, n).to(dtype)               # no random numbers: measuring must not change a run
-    t = time.thread_time(); a@a.T; a.T@a                              # processor time of this thread: other work does not count
+    # no random numbers: measuring must not change a run
+    a = torch.linspace(-1, 1, n*n).view(n, n).to(dtype)
+    t = time.thread_time(); a@a.T; a.T@a  # processor time of this thread: other work does not count
     return time.thread_time()-t
 
 @lru_cache
@@ -127,7 +130,8 @@ def precision_dtype(
         if kind=='cuda': return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         return torch.float16 if kind=='mps' else torch.float32
     if precision not in names: raise ValueError(f'precision={precision!r}: choose auto, fp32, bf16 or fp16')
-    if precision=='fp16' and kind=='cpu': raise ValueError('precision=fp16 on a CPU is many times slower than fp32: choose auto, bf16 or fp32')
+    if precision=='fp16' and kind=='cpu':
+        raise ValueError('precision=fp16 on a CPU is many times slower than fp32: choose auto, bf16 or fp32')
     return names[precision]
 
 class Autocast(PlainCallback):
@@ -137,7 +141,8 @@ class Autocast(PlainCallback):
     def before_fit(self):
         dev,self.inside = torch.device(self.dls.device),False
         self.dtype = precision_dtype(self.precision, dev)
-        self.ctx = torch.autocast(dev.type, self.dtype if self.dtype!=torch.float32 else torch.bfloat16, enabled=self.dtype!=torch.float32)
+        self.ctx = torch.autocast(dev.type, self.dtype if self.dtype!=torch.float32 else torch.bfloat16,
+                                  enabled=self.dtype!=torch.float32)
         self.scaler = torch.amp.GradScaler(dev.type) if self.dtype==torch.float16 else None
     def before_batch(self):
         if not self.inside: self.ctx.__enter__()                         # a batch may be tried again
@@ -147,18 +152,23 @@ class Autocast(PlainCallback):
         if self.scaler: self.learn.loss_grad = self.scaler.scale(self.loss_grad)
 
 # %% ../nbs/10_training.ipynb #0cc198b7
-STAGES = dict(embedding='embedding', encoder='byte', dechunker='byte', chunker='chunk', chunk_layer='chunk', backbone='backbone', norm='head', head='head')
+STAGES = dict(embedding='embedding', encoder='byte', dechunker='byte', chunker='chunk', chunk_layer='chunk',
+              backbone='backbone', norm='head', head='head')
 
 def param_groups(
     model:AmharicHNet,
     wd:float=.1,   # weight decay of matrices
-    lr_mults=None, # learning-rate multipliers by stage (embedding, tables, byte, chunk, backbone, head) and by origin (exact, sliced, adapted, fresh)
+    lr_mults=None, # learning-rate multipliers by stage and by origin
     origins=None,  # {tensor: origin} of a transfer; multipliers of stage and origin multiply
 ) -> list:         # dictionaries with params, names, stage, kind, origin, mult, weight_decay
-    "Parameters by stage, kind ('matrix', 'lean' for bf16 matrices, 'plain' without decay, 'tables' with sparse gradients) and origin."
+    """Parameters by stage (embedding, tables, byte, chunk, backbone, head), kind ('matrix', 'lean' for
+    bf16 matrices, 'plain' without decay, 'tables' with sparse gradients) and origin
+    (exact, sliced, adapted, fresh)."""
     mults,origins = dict(lr_mults or {}),origins or {}
     known = {*STAGES.values(), 'tables', *ORIGINS}
-    if set(mults)-known: raise ValueError(f'lr_mults: unknown name {sorted(set(mults)-known)[0]!r}; there are {", ".join(sorted(known))}')
+    if set(mults)-known:
+        raise ValueError(f'lr_mults: unknown name {sorted(set(mults)-known)[0]!r}; '
+                         f'there are {", ".join(sorted(known))}')
     emb = {id(m.weight): m for m in model.modules() if isinstance(m, nn.Embedding)}
     groups = {}
     for n,p in model.named_parameters():
@@ -167,26 +177,33 @@ def param_groups(
         if id(p) in emb and emb[id(p)].sparse: stage,kind = 'tables','tables'
         if p.dtype==torch.bfloat16: kind = 'lean'
         origin = origins.get(n, '')
-        g = groups.setdefault((stage, kind, origin), dict(params=[], names=[], stage=stage, kind=kind, origin=origin, weight_decay=wd if kind in ('matrix', 'lean') else 0.,
-                                                          mult=float(mults.get(stage, 1.)*mults.get(origin, 1.))))
+        g = groups.setdefault((stage, kind, origin),
+                              dict(params=[], names=[], stage=stage, kind=kind, origin=origin,
+                                   weight_decay=wd if kind in ('matrix', 'lean') else 0.,
+                                   mult=float(mults.get(stage, 1.)*mults.get(origin, 1.))))
         g['params'].append(p); g['names'].append(n)
     return list(groups.values())
 
 class HNetOptimizer(torch.optim.Optimizer):
-    "One face for several optimisers: AdamW, LeanAdam for bf16 matrices, SparseAdam for hashed tables, and optionally Muon for matrices."
+    """One face for several optimisers: AdamW, LeanAdam for bf16 matrices, SparseAdam for hashed tables,
+    and optionally Muon for matrices."""
     def __init__(self, groups, lr=3e-3, opt='adamw', betas=(.9,.99), eps=1e-8, clip=1.):
         super().__init__(groups, dict(lr=lr, betas=betas, eps=eps, weight_decay=0.))
         for g in self.param_groups: g['lr'] = lr*g['mult']
-        def of(*kinds, stages=None): return [g for g in self.param_groups if g['kind'] in kinds and (stages is None or (g['stage'] in stages))]
+        def of(*kinds, stages=None):
+            return [g for g in self.param_groups
+                    if g['kind'] in kinds and (stages is None or g['stage'] in stages)]
         if opt not in ('adamw', 'muon'): raise ValueError(f'opt={opt!r}: choose adamw or muon')
         inner = {'byte', 'chunk', 'backbone'}
         muon = of('matrix', stages=inner) if opt=='muon' else []
         dense = [g for g in of('matrix', 'plain') if not any(g is m for m in muon)]
         dev = self.param_groups[0]['params'][0].device.type
-        self.inner = [torch.optim.AdamW(dense, lr=lr, betas=betas, eps=eps, fused=dev in ('cpu', 'cuda'))] if dense else []
+        self.inner,fused = [],dev in ('cpu', 'cuda')
+        if dense: self.inner.append(torch.optim.AdamW(dense, lr=lr, betas=betas, eps=eps, fused=fused))
         if muon: self.inner.append(torch.optim.Muon(muon, lr=lr, adjust_lr_fn='match_rms_adamw'))
         if of('tables'): self.inner.append(torch.optim.SparseAdam(of('tables'), lr=lr, betas=betas, eps=eps))
-        self.lean = LeanAdam(of('lean'), lr=lr, betas=betas, clip=clip) if of('lean') else None # clips by itself
+        lean = of('lean')                                                 # clips by itself
+        self.lean = LeanAdam(lean, lr=lr, betas=betas, clip=clip) if lean else None
         if self.lean: self.inner.append(self.lean)
 
     def step(self, closure=None):
@@ -233,12 +250,15 @@ class SafeStep(PlainCallback):
         "Count a bad step; stop after too many."
         self.skipped += 1; self.in_a_row += 1
         if self.in_a_row>=self.patience:
-            raise TrainingDiverged(f'{self.in_a_row} steps in a row were skipped, the last at step {self.train_iter} because {why}. Resume from the last checkpoint '
-                                   'with a lower learning rate (a third is a good start), a longer warm-up, or precision=fp32.')
+            raise TrainingDiverged(
+                f'{self.in_a_row} steps in a row were skipped, the last at step {self.train_iter} '
+                f'because {why}. Resume from the last checkpoint with a lower learning rate '
+                '(a third is a good start), a longer warm-up, or precision=fp32.')
 
     def after_loss(self):
         if torch.isfinite(self.loss): self.last_loss = self.loss; return
-        self.learn.loss = getattr(self, 'last_loss', torch.zeros_like(self.loss))        # keep the running mean finite
+        # keep the running mean finite
+        self.learn.loss = getattr(self, 'last_loss', torch.zeros_like(self.loss))
         self.bad('the loss is not finite')
         raise CancelBatchException()
 
@@ -246,7 +266,9 @@ class SafeStep(PlainCallback):
         scaler = self.autocast.scaler
         if scaler: scaler.unscale_(self.opt.opt)
         opt = self.opt.opt
-        self.grad_norm = math.hypot(clip_gradients([p for g in opt.param_groups for p in g['params']], self.clip), opt.lean.grad_norm() if opt.lean else 0.)
+        params = [p for g in opt.param_groups for p in g['params']]
+        folded = opt.lean.grad_norm() if opt.lean else 0.
+        self.grad_norm = math.hypot(clip_gradients(params, self.clip), folded)
         usual = float(np.median(self.recent)) if len(self.recent)>=50 else math.inf
         if math.isfinite(self.grad_norm) and self.grad_norm<=self.explode*usual:
             self.in_a_row = 0; self.recent.append(self.grad_norm)
@@ -298,7 +320,8 @@ def fit_wsd(self:Learner,
 def _rng_get():
     "State of all random generators as tensors."
     n = np.random.get_state()
-    d = {'rng.torch': torch.get_rng_state(), 'rng.numpy': torch.from_numpy(n[1].astype(np.int64)), 'rng.numpy_pos': torch.tensor(n[2:4]),
+    d = {'rng.torch': torch.get_rng_state(), 'rng.numpy': torch.from_numpy(n[1].astype(np.int64)),
+         'rng.numpy_pos': torch.tensor(n[2:4]),
          'rng.python': torch.tensor(random.getstate()[1])}
     if torch.cuda.is_available(): d['rng.cuda'] = torch.cuda.get_rng_state()
     if torch.backends.mps.is_available(): d['rng.mps'] = torch.mps.get_rng_state()
@@ -335,7 +358,9 @@ def verify(
     for line in (path/SUMS).read_text().splitlines():
         digest,name = line.split('  ', 1)
         if not (path/name).exists(): raise ValueError(f'{path}: {name} is missing; use an earlier checkpoint')
-        if _sha256(path/name)!=digest: raise ValueError(f'{path}: {name} is damaged, its checksum differs from {SUMS}; use an earlier checkpoint')
+        if _sha256(path/name)!=digest:
+            raise ValueError(f'{path}: {name} is damaged, its checksum differs from {SUMS}; '
+                             'use an earlier checkpoint')
 
 # %% ../nbs/10_training.ipynb #d508ea86
 class RunCallback(PlainCallback):
@@ -350,7 +375,7 @@ class Checkpoint(RunCallback):
         folder,              # the run's folder
         every:int=500,       # steps between checkpoints
         keep:int=2,          # how many to keep, besides the one with the best validation
-        resume=None,         # a checkpoint folder, 'auto' for the newest intact one of this run, None to start
+        resume=None,         # a checkpoint, 'auto' for the newest intact one of this run, None to start
         recipe:str='amp'):   # of the run; a checkpoint of another is refused
         self.folder,self.every,self.keep,self.resume,self.recipe = Path(folder),every,keep,resume,recipe
 
@@ -361,7 +386,9 @@ class Checkpoint(RunCallback):
             p = Path(self.resume)
             if not (p/SUMS).exists():
                 inside = checkpoints(p)
-                if not inside: raise FileNotFoundError(f'{p} is not a checkpoint: there is no {SUMS} in it and no checkpoints/step-*/{SUMS} below it')
+                if not inside:
+                    raise FileNotFoundError(f'{p} is not a checkpoint: there is no {SUMS} in it '
+                                            f'and no checkpoints/step-*/{SUMS} below it')
                 p = inside[-1]
             verify(p)
             return p
@@ -369,13 +396,15 @@ class Checkpoint(RunCallback):
         for p in reversed(found):
             try: verify(p); return p
             except ValueError as e: print(f'skipped: {e}')
-        if found: raise ValueError(f'no checkpoint of {self.folder} is intact: start again from other weights')
+        if found:
+            raise ValueError(f'no checkpoint of {self.folder} is intact: start again from other weights')
 
     def before_fit(self):
         self.start = self.batch = 0; self.pct = None; self.interrupted = self.wanted = False
         p = self.find()
         if p: self.load(p)
-        if threading.current_thread() is threading.main_thread(): self.old = signal.signal(signal.SIGINT, self.interrupt)
+        if threading.current_thread() is threading.main_thread():
+            self.old = signal.signal(signal.SIGINT, self.interrupt)
 
     def interrupt(self, *a):
         "First Ctrl-C: stop after this step. Second: at once."
@@ -385,7 +414,7 @@ class Checkpoint(RunCallback):
     def before_epoch(self):
         if self.epoch<self.start:
             self.logger_kept = getattr(self, 'logger_kept', None) or self.learn.logger
-            self.learn.logger = noop                                  # epochs that were done before are not reported again
+            self.learn.logger = noop  # epochs that were done before are not reported again
             raise CancelEpochException()
 
     def before_train(self):
@@ -403,7 +432,7 @@ class Checkpoint(RunCallback):
         if not self.training: return
         acc = getattr(self.learn, 'gradient_accumulation', None)
         whole = acc is None or acc.count==0
-        last = self.dls.train.batch>=len(self.dls.train)               # the epoch's end saves after validation
+        last = self.dls.train.batch>=len(self.dls.train)  # the epoch's end saves after validation
         if whole and (self.interrupted or self.wanted or (self.train_iter%self.every==0 and not last)):
             self.save(self.epoch, self.pct_train); self.wanted = False
         if whole and self.interrupted:
@@ -411,15 +440,18 @@ class Checkpoint(RunCallback):
             raise CancelFitException()
 
     def after_epoch(self):
-        if self.epoch>=self.start: self.save(self.epoch+1, (self.epoch+1)/self.n_epoch, self.learn.recorder.metrics[0].value)
+        if self.epoch>=self.start:
+            self.save(self.epoch+1, (self.epoch+1)/self.n_epoch, self.learn.recorder.metrics[0].value)
 
     def best(self):
         "The checkpoint with the lowest validation bits per byte, or None."
-        scores = {p: json.loads((p/'state.json').read_text(encoding='utf8'))['valid_bpb'] for p in checkpoints(self.folder)}
+        scores = {p: json.loads((p/'state.json').read_text(encoding='utf8'))['valid_bpb']
+                  for p in checkpoints(self.folder)}
         return min((p for p in scores if scores[p] is not None), key=scores.get, default=None)
 
     def after_fit(self):
-        if threading.current_thread() is threading.main_thread() and hasattr(self, 'old'): signal.signal(signal.SIGINT, self.old)
+        if threading.current_thread() is threading.main_thread() and hasattr(self, 'old'):
+            signal.signal(signal.SIGINT, self.old)
 
 # %% ../nbs/10_training.ipynb #d03fc14b
 @patch
@@ -429,14 +461,16 @@ def save(self:Checkpoint, epoch:int, pct:float, valid_bpb:float|None=None) -> Pa
     tmp = folder.with_name(f'.tmp-{folder.name}')
     shutil.rmtree(tmp, ignore_errors=True); tmp.mkdir(parents=True)
     try:
-        self.write(tmp, dict(step=self.train_iter, epoch=epoch, pct=pct, valid_bpb=valid_bpb, recipe=self.recipe))
+        self.write(tmp, dict(step=self.train_iter, epoch=epoch, pct=pct, valid_bpb=valid_bpb,
+                             recipe=self.recipe))
         sums = ''.join(f'{_sha256(f)}  {f.name}\n' for f in sorted(tmp.iterdir()))
         (tmp/SUMS).write_text(sums)
     except (OSError, SafetensorError) as e:
         shutil.rmtree(tmp, ignore_errors=True)
         good = checkpoints(self.folder)
-        raise OSError(f'the checkpoint of step {self.train_iter} could not be written to {folder.parent}: {e}. '
-                      f'{f"The last good one is {good[-1].name}" if good else "There is none yet"}; make room on the disk, then go on with --resume auto') from None
+        last = f'The last good one is {good[-1].name}' if good else 'There is none yet'
+        raise OSError(f'the checkpoint of step {self.train_iter} could not be written to {folder.parent}: '
+                      f'{e}. {last}; make room on the disk, then go on with --resume auto') from None
     shutil.rmtree(folder, ignore_errors=True); os.replace(tmp, folder)
     best = self.best()
     for old in checkpoints(self.folder)[:-self.keep]:
@@ -458,10 +492,13 @@ def write(self:Checkpoint, folder:Path, state:dict):
     tensors['recorder.lrs'] = torch.tensor(r.lrs, dtype=torch.float64)
     save_file(tensors, folder/'training.safetensors')
     safe,scaler,smooth = self.learn.safe_step,self.learn.autocast.scaler,r.smooth_loss
-    state = dict(**state, n_epoch=self.n_epoch, n_iter=len(self.dls.train), data=self.dls.train.state_dict(), opt=numbers,
-                 groups=[{k: v for k,v in g.items() if k not in ('params', 'names')} for g in opt.param_groups],
+    state = dict(**state, n_epoch=self.n_epoch, n_iter=len(self.dls.train),
+                 data=self.dls.train.state_dict(), opt=numbers,
+                 groups=[{k: v for k,v in g.items() if k not in ('params', 'names')}
+                         for g in opt.param_groups],
                  values=[[None if x is None else float(x) for x in v] for v in r.values], iters=list(r.iters),
-                 smooth=[smooth.count, float(smooth.val)], safe=[safe.skipped, safe.in_a_row, safe.grad_norm, list(safe.recent)],
+                 smooth=[smooth.count, float(smooth.val)],
+                 safe=[safe.skipped, safe.in_a_row, safe.grad_norm, list(safe.recent)],
                  scaler=scaler.state_dict() if scaler else None)
     (folder/'state.json').write_text(json.dumps(state), encoding='utf8')
 
@@ -470,9 +507,12 @@ def load(self:Checkpoint, path):
     "Put weights, optimiser, data position and counters back; the rest follows when training starts."
     path = Path(path)
     s,t = json.loads((path/'state.json').read_text(encoding='utf8')),load_file(path/'training.safetensors')
-    if s['recipe']!=self.recipe: raise ValueError(f"{path} was trained with recipe={s['recipe']}, this run has {self.recipe}: resume with the same")
+    if s['recipe']!=self.recipe:
+        raise ValueError(f"{path} was trained with recipe={s['recipe']}, this run has {self.recipe}: "
+                         'resume with the same')
     if s['n_epoch']!=self.n_epoch or s['n_iter']!=len(self.dls.train):
-        raise ValueError(f"{path} belongs to a run of {s['n_epoch']} epochs of {s['n_iter']} steps, this one has {self.n_epoch} of {len(self.dls.train)}: "
+        raise ValueError(f"{path} belongs to a run of {s['n_epoch']} epochs of {s['n_iter']} steps, "
+                         f'this one has {self.n_epoch} of {len(self.dls.train)}: '
                          'resume with the same epochs, steps, batch size, length and text')
     self.model.load_weights(path)
     opt,dev = self.opt.opt,next(self.model.parameters()).device
@@ -480,9 +520,11 @@ def load(self:Checkpoint, path):
     for n,p in self.model.named_parameters():
         if id(p) not in inner: continue
         st = {k[len(n)+5:]: v.to(dev if v.dim() else 'cpu') for k,v in t.items() if k.startswith(f'opt.{n}.')}
-        st.update({k[len(n)+1:]: v for k,v in s['opt'].items() if k.startswith(f'{n}.') and '.' not in k[len(n)+1:]})
+        st.update({k[len(n)+1:]: v for k,v in s['opt'].items()
+                   if k.startswith(f'{n}.') and '.' not in k[len(n)+1:]})
         if st: inner[id(p)].state[p] = st
-    for g,saved in zip(opt.param_groups, s['groups']): g.update({k: tuple(v) if isinstance(v, list) else v for k,v in saved.items()})
+    for g,saved in zip(opt.param_groups, s['groups']):
+        g.update({k: tuple(v) if isinstance(v, list) else v for k,v in saved.items()})
     self.dls.train.load_state_dict(s['data'])
     safe = self.learn.safe_step
     safe.skipped,safe.in_a_row,safe.grad_norm = s['safe'][:3]
@@ -493,9 +535,11 @@ def load(self:Checkpoint, path):
 
 # %% ../nbs/10_training.ipynb #3ec62484
 class StepLog(RunCallback):
-    "CSV log of the run: step, bytes read, training and validation bits per byte, rate, gradient norm, chunking, speed."
+    """CSV log of the run: step, bytes read, training and validation bits per byte, rate,
+    gradient norm, chunking, speed."""
     order = 81
-    fields = 'step bytes train_bpb valid_bpb lr grad_norm bytes_per_chunk overflow skipped bytes_per_s'.split()
+    fields = ('step bytes train_bpb valid_bpb lr grad_norm '
+              'bytes_per_chunk overflow skipped bytes_per_s').split()
     def __init__(self, path, every:int=10, tensorboard:bool=False):
         self.path,self.every,self.tensorboard = Path(path),every,tensorboard
 
@@ -503,18 +547,22 @@ class StepLog(RunCallback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = []
         if self.path.exists() and self.train_iter:
-            with open(self.path, newline='') as f: rows = [r for r in csv.DictReader(f) if int(r['step'])<=self.train_iter]
+            with open(self.path, newline='') as f:
+                rows = [r for r in csv.DictReader(f) if int(r['step'])<=self.train_iter]
         self.out = open(self.path, 'w', newline='', buffering=1)
         self.csv = csv.DictWriter(self.out, self.fields); self.csv.writeheader(); self.csv.writerows(rows)
         self.nats,self.n,self.t,self.board = 0.,0,time.perf_counter(),None
         if self.tensorboard:
             try: from torch.utils.tensorboard import SummaryWriter
-            except ImportError: raise ImportError('tensorboard is not installed: pip install tensorboard, or leave the option out') from None
+            except ImportError:
+                raise ImportError('tensorboard is not installed: pip install tensorboard, '
+                                  'or leave the option out') from None
             self.board = SummaryWriter(self.path.parent/'tensorboard')
 
     def write(self, **row):
         "One row, and the same numbers to TensorBoard when asked."
-        row = dict(step=self.train_iter, bytes=self.train_iter*self.dls.train.bs*self.dls.train.stream.length, skipped=self.learn.safe_step.skipped, **row)
+        row = dict(step=self.train_iter, bytes=self.train_iter*self.dls.train.bs*self.dls.train.stream.length,
+                   skipped=self.learn.safe_step.skipped, **row)
         self.csv.writerow({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in row.items()})
         for k,v in row.items():
             if self.board and isinstance(v, (int, float)): self.board.add_scalar(k, v, self.train_iter)
@@ -525,8 +573,10 @@ class StepLog(RunCallback):
         if self.train_iter%self.every: return
         now = time.perf_counter()
         rate = self.n*self.xb[0].numel()/(now-self.t)
-        self.write(train_bpb=float(self.nats)/self.n/math.log(2), lr=float(self.opt.hypers[-1]['lr']), grad_norm=self.learn.safe_step.grad_norm,
-                   bytes_per_chunk=float(self.pred.stats['bytes_per_chunk']), overflow=int(self.pred.stats['overflow']), bytes_per_s=float(round(rate)))
+        self.write(train_bpb=float(self.nats)/self.n/math.log(2), lr=float(self.opt.hypers[-1]['lr']),
+                   grad_norm=self.learn.safe_step.grad_norm,
+                   bytes_per_chunk=float(self.pred.stats['bytes_per_chunk']),
+                   overflow=int(self.pred.stats['overflow']), bytes_per_s=float(round(rate)))
         self.nats,self.n,self.t = 0.,0,now
 
     def after_validate(self):
@@ -547,7 +597,8 @@ class Throughput(Callback):
         r = self.xb[0].numel()/(now-self.t); self.t = now
         self.rate = r if self.rate is None else .95*self.rate+.05*r
         if getattr(self.learn, 'progress', None) is not None and hasattr(self.learn, 'smooth_loss'):
-            self.learn.progress.pbar.comment = f'{float(self.smooth_loss)/math.log(2):.3f} bpb, {self.rate/1000:.1f} kB/s'
+            bpb = float(self.smooth_loss)/math.log(2)
+            self.learn.progress.pbar.comment = f'{bpb:.3f} bpb, {self.rate/1000:.1f} kB/s'
 
 class SampleText(RunCallback):
     "Prints what `write()` returns after every so many epochs."
@@ -573,7 +624,8 @@ class Rows(Callback):
     def after_fit(self): self.learn.logger = self.kept
     def write(self, row):
         "One line."
-        print('  '.join(f'{n} {v:.4g}' if isinstance(v, float) else f'{n} {v}' for n,v in zip(self.recorder.metric_names, row)), flush=True)
+        print('  '.join(f'{n} {v:.4g}' if isinstance(v, float) else f'{n} {v}'
+                        for n,v in zip(self.recorder.metric_names, row)), flush=True)
 
 # %% ../nbs/10_training.ipynb #b9e8d750
 def prepare(
@@ -581,15 +633,20 @@ def prepare(
     recipe:str,         # one of `RECIPES`
     precision:str,      # 'auto', 'fp32', 'bf16' or 'fp16'
     device,
+    batch:int=1, length:int=1024, # windows per batch and bytes per window: they decide whether lean recomputes layers
 ) -> str:               # precision for `Autocast`
     "Bring a model into the form its recipe trains."
     if recipe not in RECIPES: raise ValueError(f'recipe={recipe!r}: choose {", ".join(RECIPES)}')
     if recipe=='fp32':
-        if precision not in ('auto', 'fp32'): raise ValueError(f'recipe=fp32 leaves no room for precision={precision}: choose recipe=amp')
+        if precision not in ('auto', 'fp32'):
+            raise ValueError(f'recipe=fp32 leaves no room for precision={precision}: choose recipe=amp')
         return 'fp32'
     if recipe=='lean':
-        if precision=='fp16': raise ValueError('recipe=lean keeps weights in bf16, which fp16 products would overflow: choose precision auto, bf16 or fp32')
-        checkpoint_layers(model); lean_weights(model); release()                  # the fp32 matrices are gone
+        if precision=='fp16':
+            raise ValueError('recipe=lean keeps weights in bf16, which fp16 products would overflow: '
+                             'choose precision auto, bf16 or fp32')
+        if lean_recomputes(model.cfg, batch, length): checkpoint_layers(model)
+        lean_weights(model); release()                                       # the fp32 matrices are gone
         if torch.device(device).type=='mps' and precision=='auto': return 'bf16'
     return precision
 
@@ -621,33 +678,42 @@ def hnet_learner(
     model.to(dls.device)
     fresh = resume is None or (resume=='auto' and not checkpoints(folder or ''))
     if calibrate and fresh: model.calibrate(dls.train.one_batch()[0].to(dls.device))
-    precision = prepare(model, recipe, precision, dls.device)
+    precision = prepare(model, recipe, precision, dls.device, dls.train.bs, dls.train.stream.length)
     stats = ChunkStats()
-    metrics = [BitsPer('byte'), BitsPer('char'), ChunkMetric(stats, 'bytes_per_chunk'), ChunkMetric(stats, 'boundary_rate'), ChunkMetric(stats, 'overflow', True)]
+    metrics = [BitsPer('byte'), BitsPer('char'), ChunkMetric(stats, 'bytes_per_chunk'),
+               ChunkMetric(stats, 'boundary_rate'), ChunkMetric(stats, 'overflow', True)]
     own = [RatioLoss(model.cfg.ratio_weight), stats, Autocast(precision), SafeStep(clip)]
     if accumulate>1: own.append(GradientAccumulation(accumulate*dls.train.bs))
-    if folder is not None: own += [Checkpoint(folder, checkpoint_every, resume=resume, recipe=recipe), StepLog(Path(folder)/'log.csv', log_every, tensorboard)]
+    if folder is not None:
+        own += [Checkpoint(folder, checkpoint_every, resume=resume, recipe=recipe),
+                StepLog(Path(folder)/'log.csv', log_every, tensorboard)]
     elif resume is not None: raise ValueError('resume needs folder, the run whose checkpoints are continued')
     if sample: own.append(SampleText(sample))
     own += [_Bar(), Throughput()] if progress else [Rows()]
-    def make_opt(_, lr): return OptimWrapper(opt=HNetOptimizer(param_groups(model, wd, lr_mults, origins), lr, opt, betas, clip=clip))
-    learn = Learner(dls, model, loss_func=next_byte_loss, opt_func=make_opt, lr=lr, metrics=metrics, default_cbs=False,
-                    cbs=[TrainEvalCallback(), Recorder(), *own, *L(cbs)], path=folder or Path(tempfile.gettempdir())/'hnet_amharic')
+    def make_opt(_, lr):
+        groups = param_groups(model, wd, lr_mults, origins)
+        return OptimWrapper(opt=HNetOptimizer(groups, lr, opt, betas, clip=clip))
+    learn = Learner(dls, model, loss_func=next_byte_loss, opt_func=make_opt, lr=lr, metrics=metrics,
+                    default_cbs=False, cbs=[TrainEvalCallback(), Recorder(), *own, *L(cbs)],
+                    path=folder or Path(tempfile.gettempdir())/'hnet_amharic')
     return learn
 
 # %% ../nbs/10_training.ipynb #ca072b74
 def measured_steps(
-    cfg:dict, batch:int, length:int, recipe:str, accumulate:int, steps:int, precision:str, device:str, # see `measure_memory`
+    cfg:dict, # see `measure_memory`, here and below
+    batch:int, length:int, recipe:str, accumulate:int, steps:int, precision:str, device:str,
 ) -> dict:
     "Train on the text of the package and say how much memory it took."
     text = ByteCorpus.build(PACKAGE/'sample')
     dls = get_dls(text, text, batch, length, steps_per_epoch=steps*accumulate, valid_windows=1, device=device)
-    learn = hnet_learner(dls, AmharicHNet(HNetConfig.from_dict(cfg)), recipe=recipe, precision=precision, accumulate=accumulate, progress=False)
+    learn = hnet_learner(dls, AmharicHNet(HNetConfig.from_dict(cfg)), recipe=recipe, precision=precision,
+                         accumulate=accumulate, progress=False)
     t = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()): learn.fit_wsd(1)
     seconds = time.perf_counter()-t
     out = dict(peak=peak_rss(), bytes_per_s=steps*accumulate*batch*length/seconds)
-    if device=='cuda': out.update(allocated=torch.cuda.max_memory_allocated(), reserved=torch.cuda.max_memory_reserved())
+    if device=='cuda':
+        out.update(allocated=torch.cuda.max_memory_allocated(), reserved=torch.cuda.max_memory_reserved())
     return out
 
 # %% ../nbs/10_training.ipynb #dd3c3f70
@@ -674,7 +740,9 @@ def bits_per_byte(
     return dict(bpb=nats/n/math.log(2), bits_per_char=nats/chars/math.log(2), bytes=n)
 
 # %% ../nbs/10_training.ipynb #afd8fcef
-SCHEDULE = [dict(epoch=0, parts=['embedding']), dict(epoch=3, parts=['encoder', 'chunker', 'chunk_layer']), dict(epoch=5, through=9, parts=['backbone']),
+SCHEDULE = [dict(epoch=0, parts=['embedding']),
+            dict(epoch=3, parts=['encoder', 'chunker', 'chunk_layer']),
+            dict(epoch=5, through=9, parts=['backbone']),
             dict(epoch=7, parts=['dechunker', 'norm', 'head']), dict(epoch=10, parts=['all'])]
 
 def read_schedule(
@@ -684,12 +752,17 @@ def read_schedule(
     if isinstance(schedule, str) and schedule=='default': return SCHEDULE
     schedule,where = yaml_or_given(schedule, 'schedule')
     if isinstance(schedule, dict): schedule = schedule.get('unfreeze')
-    if not (isinstance(schedule, list) and schedule): raise ValueError(f'{where}: expected a list of entries with epoch and parts under unfreeze:')
+    if not (isinstance(schedule, list) and schedule):
+        raise ValueError(f'{where}: expected a list of entries with epoch and parts under unfreeze:')
     for e in schedule:
-        if not isinstance(e, dict) or not {'epoch', 'parts'}<=e.keys()<={'epoch', 'parts', 'through'} or not isinstance(e['parts'], list):
-            raise ValueError(f'{where}: {e!r}: an entry has epoch, parts (a list of names) and perhaps through')
-        if not all(isinstance(e.get(k, 0), int) and e.get(k, 0)>=0 for k in ('epoch', 'through')) or e.get('through', e['epoch'])<e['epoch']:
-            raise ValueError(f'{where}: {e!r}: epoch and through are whole numbers from 0 up, through not before epoch')
+        if (not isinstance(e, dict) or not {'epoch', 'parts'}<=e.keys()<={'epoch', 'parts', 'through'}
+            or not isinstance(e['parts'], list)):
+            raise ValueError(f'{where}: {e!r}: an entry has epoch, parts (a list of names) '
+                             'and perhaps through')
+        if (not all(isinstance(e.get(k, 0), int) and e.get(k, 0)>=0 for k in ('epoch', 'through'))
+            or e.get('through', e['epoch'])<e['epoch']):
+            raise ValueError(f'{where}: {e!r}: epoch and through are whole numbers from 0 up, '
+                             'through not before epoch')
     return schedule
 
 def unfreeze_epochs(
@@ -701,7 +774,10 @@ def unfreeze_epochs(
     for e in read_schedule(schedule):
         for part in e['parts']:
             found = [n for n in names if part=='all' or n==part or n.startswith(part+'.')]
-            if not found: raise ValueError(f'schedule: no tensor is called {part!r}; there are {", ".join(c for c,_ in model.named_children())}, parts of them, and all')
+            if not found:
+                there = ', '.join(c for c,_ in model.named_children())
+                raise ValueError(f'schedule: no tensor is called {part!r}; there are {there}, '
+                                 'parts of them, and all')
             layer = {n: int(m[1]) for n in found if (m:=re.search(r'\.(?:layers|depth)\.(\d+)\.', n))}
             span,n_layers = e.get('through', e['epoch'])-e['epoch']+1,max(layer.values(), default=0)+1
             for n in found: first[n] = min(first.get(n, math.inf), e['epoch']+layer.get(n, 0)*span//n_layers)
@@ -717,7 +793,7 @@ class ProgressiveUnfreezing(RunCallback):
         self.first = unfreeze_epochs(self.model, self.schedule)
         self.mine = [(n,p) for n,p in self.model.named_parameters() if p.requires_grad]
 
-    def before_train(self):                                            # not called for epochs that a resumed run skips
+    def before_train(self):  # not called for epochs that a resumed run skips
         opt = self.opt.opt
         for n,p in self.mine:
             p.requires_grad_(self.epoch>=self.first.get(n, math.inf))

@@ -156,16 +156,6 @@ def test_imports_point_backwards(path):
         assert name in num, f'{path.name} imports hnet_amharic.{name}, which no notebook makes'
         assert num[name] < number(path), f'{path.name} imports {name}, a chapter that is not before it'
 
-# What is still to do in chapters that are being worked on: names without an example; this may only shrink.
-PENDING = dict(
-    memory='RECIPES WidenedProduct LeanLinear checkpoint_layers saved_bytes runtime_bytes peak_rss group_limit '
-           'address_limit out_of_memory release MemoryGuard',
-    training='STAGES SUMS SCHEDULE RatioLoss ChunkStats ChunkMetric PlainCallback cpu_prefers_bf16 Autocast '
-           'SafeStep TimeBudget RunCallback Checkpoint StepLog Throughput SampleText Rows measured_steps '
-           'read_schedule save write load')
-PENDING_IMPORTS = {'memory', 'training'}
-PENDING_WIDTH = set('layers chunker backbone dechunker model memory training'.split())
-
 def exported(path):
     "Public names of a chapter's module: `__all__`, and the methods that its `@patch` cells add."
     tree = ast.parse((ROOT/'hnet_amharic'/f'{module(path)}.py').read_text(encoding='utf8'))
@@ -178,12 +168,11 @@ def test_every_symbol_has_an_example(path):
     "Each exported name stands in a lesson cell of its own chapter."
     lessons = '\n'.join(source(c) for c in code_cells(path) if not re.match(r'#\|\s*(export|default_exp)', source(c)))
     missing = {n for n in exported(path) if not n.startswith('_') and not re.search(rf'\b{n}\b', lessons)}
-    assert not missing - set(PENDING.get(module(path), '').split()), f'{path.name} shows no example of {sorted(missing)}'
+    assert not missing, f'{path.name} shows no example of {sorted(missing)}'
 
 @notebooks
 def test_imports_stand_alone(path):
     "A lesson cell imports or computes, not both: nbdev may run a cell with an import in it while the site is built."
-    if path.stem.split('_', 1)[-1] in PENDING_IMPORTS: pytest.skip('being worked on')
     imports = (ast.Import, ast.ImportFrom)
     for cell in code_cells(path):
         if re.match(r'#\|\s*(export|default_exp)', source(cell)) or 'nbdev_export()' in source(cell): continue
@@ -194,7 +183,6 @@ def test_imports_stand_alone(path):
 @notebooks
 def test_lines_fit(path):
     "Lines of code have at most 110 columns."
-    if path.stem.split('_', 1)[-1] in PENDING_WIDTH: pytest.skip('being worked on')
     wide = [l[:60] for c in code_cells(path) for l in source(c).splitlines() if len(l) > 110]
     assert not wide, wide
 
