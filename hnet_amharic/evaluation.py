@@ -19,15 +19,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd, psutil, torch
-import torch.nn.functional as F
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 from fastprogress.fastprogress import progress_bar
 from fastprogress.core import IN_NOTEBOOK
 from .text import BOS, KINDS, PAD, char_features, encode, ethiopic_share, normalize
-from .data import DocWindows, find_sources, mix64, read_documents
+from .data import find_sources, mix64, read_documents
 from .model import AmharicHNet, parameter_table
+from .training import window_costs
 from .generation import STANDARD_PROMPTS, _evaluating, generate
 
 # %% ../nbs/13_evaluation.ipynb #82afe3fe
@@ -119,21 +119,12 @@ def byte_costs(
     progress:bool=False,
 ):                    # bits (n,) float32 and closes (n,) bool, for the n bytes of docs.data
     "Cost of every byte given those before it, and where chunks close."
-    w,dev,meter = (DocWindows(docs, length, context),next(model.parameters()).device,
-                   Meter(docs.n_bytes, progress))
-    first = docs.starts[w.doc]+w.k*(length-context)
-    size = np.minimum(length, docs.ends[w.doc]-first-1)
-    order = np.argsort(-size, kind='stable')                             # windows of a batch are of like size
     bits,closes = np.full(len(docs.data), np.nan, np.float32),np.zeros(len(docs.data), bool)
-    for part in np.split(order, range(bs, len(order), bs)):
-        x,y = (np.stack(rows)[:,:size[part[0]]].astype(np.int64) for rows in zip(*(w[i] for i in part)))
-        t,at = y!=PAD,first[part,None]+np.arange(x.shape[1])
-        with reading(model):
-            out = model(torch.from_numpy(x).to(dev))
-            nats = F.cross_entropy(out.logits.transpose(1, 2), torch.from_numpy(y).to(dev), reduction='none')
-        bits[at[t]+1] = nats.cpu().numpy()[t]/math.log(2)
-        closes[at[t]] = out.boundary_mask.cpu().numpy()[t]
-        meter(int(t.sum()))
+    meter = Meter(docs.n_bytes, progress)
+    with reading(model):
+        for at,nats,closed in window_costs(model, docs, length, context, bs):
+            bits[at],closes[at-1] = nats/math.log(2),closed
+            meter(len(at))
     return bits,closes
 
 # %% ../nbs/13_evaluation.ipynb #b180929d

@@ -7,7 +7,7 @@ __all__ = ['STAGES', 'SUMS', 'SCHEDULE', 'next_byte_loss', 'BitsPer', 'RatioLoss
            'TrainingDiverged', 'PlainCallback', 'cpu_prefers_bf16', 'precision_dtype', 'Autocast', 'param_groups',
            'HNetOptimizer', 'clip_gradients', 'SafeStep', 'wsd', 'TimeBudget', 'checkpoints', 'verify', 'RunCallback',
            'Checkpoint', 'StepLog', 'Throughput', 'SampleText', 'Rows', 'prepare', 'hnet_learner', 'measured_steps',
-           'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
+           'window_costs', 'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
 import contextlib, csv, hashlib, io, json, math, os, random, re, shutil, signal, tempfile, threading, time
@@ -30,7 +30,7 @@ from fastai.learner import Learner, Metric, Recorder
 from fastai.optimizer import OptimWrapper
 from fastprogress.fastprogress import progress_bar
 from .text import PAD, char_count
-from .data import ByteCorpus, DocWindows, ValidLoader, get_dls
+from .data import ByteCorpus, DocWindows, get_dls
 from .model import AmharicHNet, HNetConfig, PACKAGE
 from .memory import (RECIPES, LeanAdam, MemoryGuard, checkpoint_layers, lean_recomputes,
                                  lean_weights, peak_rss, release)
@@ -717,7 +717,30 @@ def measured_steps(
     return out
 
 # %% ../nbs/10_training.ipynb #dd3c3f70
-@torch.no_grad()
+def window_costs(
+    model:AmharicHNet, # computes in the mode it is in
+    docs,              # ByteCorpus, a view of one, or anything with its data, starts and ends
+    length:int=512,    # bytes per window
+    context:int=256,   # of them, bytes that are only read
+    bs:int=8,          # windows per batch
+    progress:bool=False,
+): # yields, for n bytes at a time: places in docs.data (n,), nats (n,) fp32, closes (n,) bool
+    "What each byte cost given those before it, and whether a chunk closed with the byte before it."
+    w,dev = DocWindows(docs, length, context),next(model.parameters()).device
+    first = docs.starts[w.doc]+w.k*(length-context)
+    size = np.minimum(length, docs.ends[w.doc]-first-1)
+    order = np.argsort(-size, kind='stable')[:(size>0).sum()]                # long ones first, no empty ones
+    for i in (progress_bar if progress else iter)(range(0, len(order), bs)):
+        part = order[i:i+bs]
+        x,y = (torch.from_numpy(np.stack(rows)[:,:size[part[0]]]).long()
+               for rows in zip(*(w[j] for j in part)))
+        t = y!=PAD
+        with torch.no_grad():
+            out = model(x.to(dev))
+            nats = F.cross_entropy(out.logits.float().transpose(1, 2), y.to(dev), reduction='none').cpu()
+        at = first[part,None]+1+np.arange(x.shape[1])
+        yield at[t.numpy()],nats[t].numpy(),out.boundary_mask.cpu()[t].numpy()
+
 def bits_per_byte(
     model:AmharicHNet,
     docs,              # ByteCorpus or a view of one
@@ -727,14 +750,10 @@ def bits_per_byte(
     progress:bool=False,
 ) -> dict:             # bpb, bits_per_char, bytes
     "Loss on documents, in bits."
-    dev,was = next(model.parameters()).device,model.training
-    nats,n,chars,seen = 0.,0,0,ValidLoader(DocWindows(docs, length, context), bs, dev)
+    was,nats,n,chars = model.training,0.,0,0
     model.eval()
-    for x,y in progress_bar(seen) if progress else seen:
-        t = y!=PAD
-        if not t.any(): continue
-        nats += F.cross_entropy(model(x).logits[t], y[t], reduction='sum').item()
-        n += t.sum().item(); chars += char_count(y)
+    for at,cost,_ in window_costs(model, docs, length, context, bs, progress):
+        nats += cost.sum(dtype=float).item(); n += len(at); chars += char_count(docs.data[at])
     model.train(was)
     if not n: raise ValueError('there is nothing to measure: the documents are empty')
     return dict(bpb=nats/n/math.log(2), bits_per_char=nats/chars/math.log(2), bytes=n)
