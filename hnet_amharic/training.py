@@ -633,7 +633,7 @@ def prepare(
     recipe:str,         # one of `RECIPES`
     precision:str,      # 'auto', 'fp32', 'bf16' or 'fp16'
     device,
-    batch:int=1, length:int=1024, # windows per batch and bytes per window: they decide whether lean recomputes layers
+    batch:int=1, length:int=1024, # windows and bytes per window: whether lean recomputes layers
 ) -> str:               # precision for `Autocast`
     "Bring a model into the form its recipe trains."
     if recipe not in RECIPES: raise ValueError(f'recipe={recipe!r}: choose {", ".join(RECIPES)}')
