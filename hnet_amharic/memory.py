@@ -195,8 +195,9 @@ def lean_recomputes(
     batch:int, length:int, # windows per micro-batch and bytes per window
 ) -> bool:
     "Recompute layers? When they would keep more than a third of what weights and moments take in fp32."
-    e = estimate_memory(replace(cfg, checkpointing=False), batch, length, 'fp32', runtime=0)
-    return cfg.checkpointing or e['activations']>(e['weights']+e['optimiser'])/3
+    if cfg.checkpointing: return True
+    e = estimate_memory(cfg, batch, length, 'fp32', runtime=0)
+    return e['activations']>(e['weights']+e['optimiser'])/3
 
 def estimate_memory(
     cfg:HNetConfig,
