@@ -2,7 +2,7 @@
 
 Nothing is ever downloaded: nbdev's own commands, which fetch Quarto when it is missing, are not called.
 Afterwards every internal link, anchor and image is checked; a broken one fails the build."""
-import ast, html, json, os, re, shutil, subprocess, sys
+import html, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 from urllib.parse import unquote
 import yaml
@@ -25,19 +25,10 @@ def front(nb):
     first = nb['cells'][0]
     return yaml.safe_load(joined(first['source']).strip().strip('-')) if first['cell_type'] == 'raw' else {}
 
-def lesson_with_import(cell):
-    "Does a cell that exports nothing import something and do more? nbdev would run it, since it may define what is documented."
-    parts, imports = cell.parsed_() or [], (ast.Import, ast.ImportFrom)
-    some = any(isinstance(n, imports) for p in parts for n in ast.walk(p))
-    return some and not all(isinstance(p, imports) for p in parts) and not cell.directives_.keys() & {'export', 'exports', 'exporti'}
-
 def processed():
     "Process the notebooks into _proc; put beside them the pages made from CHANGELOG.md and CONTRIBUTING.md, images and fonts."
-    from nbdev import processors
     from nbdev.config import get_config
     from nbdev.serve import proc_nbs
-    runs = processors._do_eval
-    processors._do_eval = lambda cell: not lesson_with_import(cell) and runs(cell)   # no lesson runs while the site is built
     cfg, cache = get_config(), proc_nbs('nbs', n_workers=0, force=True)
     def to_site(m):
         "Links of a file at top level: notebooks are pages, the rest is in the repository."
