@@ -391,7 +391,7 @@ def hnet_generate(
     max_new_chars:int=200,   # characters to write
     temperature:float=.7,    # 0 always takes the likeliest byte
     top_k:int=0,             # keep the k likeliest bytes; 0 means all
-    top_p:float=1.,          # keep the likeliest bytes that make up this probability
+    top_p:float=.9,          # keep the likeliest bytes that make up this probability; 1 keeps all
     min_p:float=0.,          # drop bytes below this share of the likeliest one's probability
     repetition_penalty:float=1., # above 1 discourages repeating what was just written
     frequency_penalty:float=0.,  # above 0 discourages letters that were used often
@@ -508,6 +508,7 @@ def hnet_evaluate(
     samples:int=4,          # texts per standard prompt
     max_new_chars:int=200,  # characters of each
     temperature:float=.7,   # of them
+    top_p:float=.9,         # of them: keep the likeliest bytes that make up this probability
     length:int=1024,        # bytes per window
     context:int=512,        # of them, bytes that are only read
     batch_size:int=8,       # windows per batch
@@ -525,7 +526,8 @@ def hnet_evaluate(
                     gold=gold or None, words=words or None,
                     beside=many(beside), out=out, name=name or None, sections=many(sections) or SECTIONS,
                     device=pick_device(device), seed=seed,
-                    samples=samples, max_new_chars=max_new_chars, temperature=temperature, length=length,
+                    samples=samples, max_new_chars=max_new_chars, temperature=temperature, top_p=top_p,
+                     length=length,
                     context=context, bs=batch_size)
     print(card_markdown(card))
     print(f'Written: {out}.html, {out}.md, {out}.json')

@@ -574,7 +574,7 @@ _TEXT_ROWS = dict(valid_utf8=('valid UTF-8', _pc), known_words=('known words', _
 
 def _generation_tables(s):
     note = (f"{len(s['samples'])} texts of at most {s['max_new_chars']} characters, temperature "
-            f"{s['temperature']:g}; real: passages of the text above, as many and as long. Known words: in "
+            f"{s['temperature']:g}, top_p {s['top_p']:g}; real: passages of the text above, as many and as long. Known words: in "
             f"{s['lexicon']}. Distinct-n: different word n-grams over all. Repetition: 8-character windows "
             'that stood earlier in the same text. Words per sentence: words over closing marks. Longest '
             'copy: longest span that stands in the training text.')
@@ -746,6 +746,7 @@ class Job:
     samples:int = 4              # texts per prompt
     max_new_chars:int = 200
     temperature:float = .7
+    top_p:float = .9
     prime_bytes:int = 20_000_000 # training text the baselines read
     order:int = 9                # bytes of context of the n-gram model
     seed:int = 0
@@ -800,7 +801,8 @@ def generation_section(job:Job) -> dict:
     "The standard prompts, and as much real text."
     prompts = [p for p in STANDARD_PROMPTS for _ in range(job.samples)]
     t = time.perf_counter()
-    texts = generate(job.model, prompts, job.max_new_chars, seed=job.seed, temperature=job.temperature)
+    texts = generate(job.model, prompts, job.max_new_chars, seed=job.seed, temperature=job.temperature,
+                     top_p=job.top_p)
     starts = [len(normalize(p)) for p in prompts]
     job.rates['generating'] = sum(len(t[s:].encode()) for t,s in zip(texts, starts))/(time.perf_counter()-t)
     held = Counter(w for r in job.registers for d in r.docs for w in set(FIDEL.findall(d)))
@@ -812,7 +814,7 @@ def generation_section(job:Job) -> dict:
     where = [w for w,x in (('the word list', job.words), ('the training text', job.train)) if x]
     where.append('(another document of) the held-out text')
     out = dict(samples=[[p, x] for p,x in zip(prompts, texts)], max_new_chars=job.max_new_chars,
-               temperature=job.temperature, lexicon=' or '.join(where))
+               temperature=job.temperature, top_p=job.top_p, lexicon=' or '.join(where))
     for k,(x,s,known) in both.items():
         out[k] = text_figures(x, s, known)
         if job.words: out[k]['listed_words'] = text_figures(x, s, job.words.__contains__)['known_words']
@@ -902,7 +904,7 @@ def evaluate(
     device=None,     # None leaves a model where it is
     progress=None,   # None: bars where the output is a terminal
     seed:int=0,      # of samples of text, generated text and random chunks
-    **options,       # length, context, bs, samples, max_new_chars, temperature, prime_bytes, order: see Job
+    **options,       # length, context, bs, samples, max_new_chars, temperature, top_p, prime_bytes, order: see Job
 ) -> Scorecard:
     """Measure a model. ValueError or FileNotFoundError for bad input;
     a section that fails is named on the card."""

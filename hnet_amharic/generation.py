@@ -194,7 +194,7 @@ class GenerationOptions:
     max_new_chars:int = 200         # characters to write at most
     temperature:float = .7          # 0 = greedy: always the most likely byte
     top_k:int = 0                   # only the k most likely bytes; 0 = off
-    top_p:float = 1.                # only the most likely bytes that together hold p; 1 = off
+    top_p:float = .9                # only the most likely bytes that together hold p; 1 = off
     min_p:float = 0.                # only bytes at least min_p times as likely as the best; 0 = off
     repetition_penalty:float = 1.   # see Repetition; 1 = off
     frequency_penalty:float = 0.    # see Frequency; 0 = off
@@ -210,8 +210,8 @@ class GenerationOptions:
                 raise TypeError(f'{name}={v!r}: expected {want}, got {type(v).__name__}')
             if not ok(v): raise ValueError(f'{name}={v!r}: must be {want}')
         object.__setattr__(self, 'stop', _stops(self.stop))
-        idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', 0), ('top_p', 1), ('min_p', 0))
-                if getattr(self, n)!=off]
+        idle = [f'{n}={getattr(self, n)}' for n,off in (('top_k', [0]), ('top_p', [1, .9]), ('min_p', [0]))
+                if getattr(self, n) not in off]
         if self.temperature==0 and idle:
             raise ValueError(f'temperature=0 always takes the most likely byte, so {" and ".join(idle)} '
                              f'can do nothing: leave out one or the other')
@@ -411,7 +411,7 @@ def stream(
     max_new_chars:int=200,          # characters to write at most
     temperature:float=.7,           # 0 = greedy: always the most likely byte
     top_k:int=0,                    # only the k most likely bytes; 0 = off
-    top_p:float=1.,                 # only the most likely bytes that together hold p; 1 = off
+    top_p:float=.9,                 # only the most likely bytes that together hold p; 1 = off
     min_p:float=0.,                 # only bytes at least min_p times as likely as the best; 0 = off
     repetition_penalty:float=1.,    # a repeated character 4-gram becomes so many times less likely; 1 = off
     frequency_penalty:float=0.,     # nats that a letter costs for each time it was used; 0 = off

@@ -7,16 +7,18 @@ __all__ = ['STAGES', 'SUMS', 'SCHEDULE', 'next_byte_loss', 'BitsPer', 'RatioLoss
            'TrainingDiverged', 'PlainCallback', 'cpu_prefers_bf16', 'precision_dtype', 'Autocast', 'param_groups',
            'HNetOptimizer', 'clip_gradients', 'SafeStep', 'wsd', 'TimeBudget', 'checkpoints', 'verify', 'RunCallback',
            'Checkpoint', 'StepLog', 'Throughput', 'SampleText', 'Rows', 'prepare', 'hnet_learner', 'measured_steps',
-           'window_costs', 'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
+           'profile_step', 'window_costs', 'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
 import contextlib, csv, hashlib, io, json, math, os, random, re, shutil, signal, tempfile, threading, time
 from collections import deque
 from functools import lru_cache, partial
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from fastcore.basics import noop, patch
@@ -294,14 +296,15 @@ def wsd(
 class TimeBudget(PlainCallback):
     "Measures progress in minutes instead of steps, and stops when they are used up."
     order,run_valid = -5,False
-    def __init__(self, minutes): self.seconds,self.t0 = 60*minutes,None
+    def __init__(self, minutes, clock=time.perf_counter):
+        self.seconds,self.clock,self.t0 = 60*minutes,clock,None
     def before_fit(self): self.t0 = None
     def before_batch(self):
-        now = time.perf_counter()
+        now = self.clock()
         if self.t0 is None: self.t0 = now-self.pct_train*self.seconds      # resumed: what was used stays used
         self.learn.pct_train = min(1., (now-self.t0)/self.seconds)
     def after_batch(self):
-        if time.perf_counter()-self.t0>=self.seconds: raise CancelFitException()
+        if self.clock()-self.t0>=self.seconds: raise CancelFitException()
 
 @patch
 def fit_wsd(self:Learner,
@@ -309,12 +312,13 @@ def fit_wsd(self:Learner,
     lr:float=None,    # peak learning rate, times each group's multiplier
     minutes:float=None,   # stop after so many minutes; the schedule follows the clock
     warmup:float=.02, decay:float=.4, floor:float=.02, # see `wsd`
+    clock=time.perf_counter, # measures the minutes; `time.process_time` counts the processor's own
     cbs=None):        # more callbacks
     "Fit with a warm-up, stable, decay schedule."
     if self.opt is None: self.create_opt()
     peak = np.array([(self.lr if lr is None else lr)*g['mult'] for g in self.opt.opt.param_groups])
     sched = ParamScheduler({'lr': lambda pct: peak*wsd(pct, warmup, decay, floor)})
-    self.fit(n_epoch, lr=peak, cbs=L(cbs)+sched+([TimeBudget(minutes)] if minutes else []))
+    self.fit(n_epoch, lr=peak, cbs=L(cbs)+sched+([TimeBudget(minutes, clock)] if minutes else []))
 
 # %% ../nbs/10_training.ipynb #e4a6bcb7
 def _rng_get():
@@ -715,6 +719,42 @@ def measured_steps(
     if device=='cuda':
         out.update(allocated=torch.cuda.max_memory_allocated(), reserved=torch.cuda.max_memory_reserved())
     return out
+
+# %% ../nbs/10_training.ipynb #e4a5cb2f
+def profile_step(
+    cfg:HNetConfig,
+    recipe:str='fp32', precision:str='auto', # see `hnet_learner`
+    batch:int=1, length:int=1024,            # windows, bytes per window
+    device='cpu', steps:int=3,
+) -> dict: # seconds of a pass and of an update, FLOPs of a pass, FLOP/s of it and of one product, operators
+    "How fast a training step is beside one big matrix product; `operators` is the share of time of each."
+    dev,text = torch.device(device),ByteCorpus.build(PACKAGE/'sample')
+    cuda = dev.type=='cuda'
+    sync = torch.cuda.synchronize if cuda else noop
+    torch.manual_seed(0); model = AmharicHNet(cfg).to(dev).train()
+    dtype = precision_dtype(prepare(model, recipe, precision, dev, batch, length), dev)
+    opt = HNetOptimizer(param_groups(model), 1e-4)
+    x,y = get_dls(text, text, batch, length, steps_per_epoch=1, valid_windows=1, device=dev).train.one_batch()
+    model.calibrate(x)
+    half = torch.autocast(dev.type, torch.bfloat16 if dtype==torch.float32 else dtype,
+                          enabled=dtype!=torch.float32)
+    def one_pass():
+        with half: out = model(x); loss = next_byte_loss(out, y)+cfg.ratio_weight*out.ratio_loss
+        loss.backward()
+    def update(): opt.step(); opt.zero_grad()
+    def clock(f): sync(); t = time.perf_counter(); f(); sync(); return time.perf_counter()-t
+    with FlopCounterMode(display=False) as count: one_pass()
+    update()
+    passes,updates = zip(*[(clock(one_pass), clock(update)) for _ in range(steps)])
+    a = torch.randn(n := 8192 if cuda else 2048, n, device=dev, dtype=dtype); a@a
+    rate = 2*n**3/np.median([clock(lambda: a@a) for _ in range(5)])
+    kinds = [ProfilerActivity.CPU]+[ProfilerActivity.CUDA]*cuda
+    with profile(activities=kinds) as prof: one_pass(); sync()
+    of = 'self_device_time_total' if cuda else 'self_cpu_time_total'
+    ops = pd.Series({e.key: getattr(e, of) for e in prof.key_averages()}).sort_values(ascending=False)
+    flops,seconds = count.get_total_flops(),float(np.median(passes))
+    return dict(pass_s=seconds, update_s=float(np.median(updates)), flops=flops, rate=flops/seconds, peak=float(rate),
+                operators=ops/ops.sum())
 
 # %% ../nbs/10_training.ipynb #dd3c3f70
 def window_costs(
