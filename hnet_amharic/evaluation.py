@@ -574,7 +574,8 @@ _TEXT_ROWS = dict(valid_utf8=('valid UTF-8', _pc), known_words=('known words', _
 
 def _generation_tables(s):
     note = (f"{len(s['samples'])} texts of at most {s['max_new_chars']} characters, temperature "
-            f"{s['temperature']:g}, top_p {s['top_p']:g}; real: passages of the text above, as many and as long. Known words: in "
+            f"{s['temperature']:g}, top_p {s['top_p']:g}; real: passages of the text above, as many and "
+            f"as long. Known words: in "
             f"{s['lexicon']}. Distinct-n: different word n-grams over all. Repetition: 8-character windows "
             'that stood earlier in the same text. Words per sentence: words over closing marks. Longest '
             'copy: longest span that stands in the training text.')
@@ -904,7 +905,7 @@ def evaluate(
     device=None,     # None leaves a model where it is
     progress=None,   # None: bars where the output is a terminal
     seed:int=0,      # of samples of text, generated text and random chunks
-    **options,       # length, context, bs, samples, max_new_chars, temperature, top_p, prime_bytes, order: see Job
+    **options,       # length, context, bs, samples, max_new_chars, temperature, top_p, prime_bytes, order: Job's
 ) -> Scorecard:
     """Measure a model. ValueError or FileNotFoundError for bad input;
     a section that fails is named on the card."""

@@ -172,7 +172,8 @@ class LeanAdam(torch.optim.Optimizer):
         total = next(reversed(self.seen.values()), 0.)
         for p,n in self.seen.items() if total else ():
             st = self.state[p]; w = .95 if st['share'] else 0.
-            st['share'] = (st['share'] or 1.)**w*max(n/total, 1e-6)**(1-w)       # one wild pass moves it little
+            # one wild pass moves a geometric mean little
+            st['share'] = (st['share'] or 1.)**w*max(n/total, 1e-6)**(1-w)
         self.passes += bool(self.seen); self.seen.clear()
 
     def grad_norm(self) -> float:

@@ -753,8 +753,8 @@ def profile_step(
     of = 'self_device_time_total' if cuda else 'self_cpu_time_total'
     ops = pd.Series({e.key: getattr(e, of) for e in prof.key_averages()}).sort_values(ascending=False)
     flops,seconds = count.get_total_flops(),float(np.median(passes))
-    return dict(pass_s=seconds, update_s=float(np.median(updates)), flops=flops, rate=flops/seconds, peak=float(rate),
-                operators=ops/ops.sum())
+    return dict(pass_s=seconds, update_s=float(np.median(updates)), flops=flops, rate=flops/seconds,
+                peak=float(rate), operators=ops/ops.sum())
 
 # %% ../nbs/10_training.ipynb #dd3c3f70
 def window_costs(
