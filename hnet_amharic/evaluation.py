@@ -905,7 +905,7 @@ def evaluate(
     device=None,     # None leaves a model where it is
     progress=None,   # None: bars where the output is a terminal
     seed:int=0,      # of samples of text, generated text and random chunks
-    **options,       # length, context, bs, samples, max_new_chars, temperature, top_p, prime_bytes, order: Job's
+    **options,       # length, context, bs, samples, max_new_chars, temperature, top_p, prime_bytes, order
 ) -> Scorecard:
     """Measure a model. ValueError or FileNotFoundError for bad input;
     a section that fails is named on the card."""
