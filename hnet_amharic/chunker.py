@@ -249,6 +249,8 @@ class EnhancedChunkLayer(nn.Module):
             q = q.gather(2, close[:,None,:,None].expand(-1, q.shape[1], -1, q.shape[3]))
             seg = mask.cumsum(1)-mask.long()  # the chunk each byte will belong to
             look = seg[:,None]==torch.arange(M, device=h.device)[:,None]        # (B, M, L)
+            # of a chunk of broken text without end its last bytes, as a step has them
+            look &= torch.arange(L, device=h.device)>close[...,None]-self.max_bytes
             # padded chunks read byte 0, never nothing
             look[...,0] |= torch.arange(M, device=h.device)>=n[:,None]
             c = c+self.pool.out(sdpa(q, k, v, look[:,None]))
