@@ -87,7 +87,7 @@ def read_config(
                 raise ValueError(f'{path}: {k}: {recipe[k]!r} is not a number') from None
     return HNetConfig.from_dict(d, str(path)),{**_RECIPE, **recipe}
 
-_RECIPE = dict(batch_size=4, length=256, lr=3e-3, lr_mults={}, weight_decay=.1, opt='adamw', accumulate=1,
+_RECIPE = dict(batch_size=4, length=256, lr=2e-3, lr_mults={}, weight_decay=.1, opt='adamw', accumulate=1,
                epochs=10, steps_per_epoch=500, warmup=.02, decay=.4, weights={},
                recipe='amp', unfreeze='')
 

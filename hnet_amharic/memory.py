@@ -28,26 +28,29 @@ RECIPES = ('fp32', 'amp', 'lean')
 
 # %% ../nbs/07_memory.ipynb #06842a4f
 class StochasticRounding:
-    "Writes fp32 numbers into bf16 tensors, rounding by chance."
+    "Writes fp32 numbers into bf16 tensors, rounding by chance, a block at a time."
     def __init__(self,
-        largest:int, # numbers in the largest tensor
-        device=None):
+        device=None,
+        block:int=0): # numbers in a block; 0: 2^18, or 2^22 on a GPU, where a call costs more
+        self.block = block or (2**18 if torch.device(device or 'cpu').type=='cpu' else 2**22)
         g = torch.Generator().manual_seed(0)
-        self.bits = torch.randint(-2**31, 2**31, (largest,), dtype=torch.int32, generator=g).to(device)
-        self.room = torch.empty_like(self.bits)
+        self.bits = torch.randint(-2**31, 2**31, (2*self.block,), dtype=torch.int32, generator=g).to(device)
+        self.room = self.bits[:self.block].clone()
 
-    def chance(self, x:Tensor) -> Tensor:
-        "32 random bits for each number of x, valid until the next call."
-        n,key = x.numel(),int(torch.randint(-2**31, 2**31, (1,)))
-        r = torch.bitwise_xor(self.bits[:n], key, out=self.room[:n])
-        r.mul_(-1640531535)                                              # 2^32 / golden ratio (Knuth)
-        return r.bitwise_xor_(r>>16).view_as(x)
+    def blocks(self, *tensors:Tensor):
+        "The same part of every tensor, flat, block by block."
+        return zip(*(t.view(-1).split(self.block) for t in tensors))
+
+    def chance(self, n:int) -> Tensor:
+        "32 random bits for each of `n` numbers, int32, valid until the next call."
+        at,key = (int(torch.randint(*r, (1,))) for r in ((0, self.block), (-2**31, 2**31)))
+        return torch.bitwise_xor(self.bits[at:at+n], key, out=self.room[:n])
 
     def __call__(self,
-        dst:Tensor,  # bf16, changed
-        x:Tensor):   # fp32, contiguous, same shape; spoilt
+        dst:Tensor,  # bf16, flat, at most a block; changed
+        x:Tensor):   # fp32, same shape; spoilt
         "dst = x, in the mean."
-        x.view(torch.int32).add_(self.chance(x).bitwise_and_(2**16-1)).bitwise_and_(-2**16)
+        x.view(torch.int32).add_(self.chance(len(x)).bitwise_and_(2**16-1)).bitwise_and_(-2**16)
         dst.copy_(x)
 
 # %% ../nbs/07_memory.ipynb #92eb6ea2
@@ -90,67 +93,87 @@ def checkpoint_layers(model:AmharicHNet, on:bool=True):
 # %% ../nbs/07_memory.ipynb #b20bd73d
 class ByteMoments:
     "Adam's two moments of a matrix, one byte a weight each, in a dictionary of an optimiser's state."
-    bits = 19                                            # of fp32, those that are cut off
-    def __init__(self, rounding:StochasticRounding, largest:int, device=None):
-        self.rounding,self.scratch = rounding,torch.empty(2, largest, device=device)
+    cut,low = 19,1792<<19                      # bits of fp32 that are cut off; the least number that is kept
+    top = 1.9375                               # the largest one
+
+    def __init__(self, rounding:StochasticRounding, device=None):
+        self.rounding,self.scratch = rounding,torch.empty(3, rounding.block, device=device)
 
     def new(self, p:Tensor) -> dict:
         "State of a matrix that has seen no gradient."
-        return dict(ratio=torch.zeros_like(p, dtype=torch.int8),
-                    root=torch.full_like(p, -128, dtype=torch.int8), base=2**28, unit=1.)
+        return dict(ratio=torch.zeros_like(p, dtype=torch.int8), unit=1.,
+                    root=torch.zeros_like(p, dtype=torch.uint8),
+                    scale=torch.full((-(-p.numel()//self.rounding.block),), 1e-30, device=p.device))
+
+    def blocks(self, st:dict, *tensors:Tensor):
+        "Ratios, roots, scale and the same part of each tensor, block by block."
+        return zip(st['scale'].split(1), self.rounding.blocks(st['ratio'], st['root'], *tensors))
+
+    def roots(self, root:Tensor, scale:Tensor, out:Tensor) -> Tensor:
+        "Roots of the mean square in fp32, into `out`."
+        out.view(torch.int32).copy_(root).bitwise_left_shift_(self.cut).add_(self.low)
+        return out.mul_(scale)
 
     def read(self, st:dict) -> tuple:
-        "Mean of the gradients and root of the mean of their squares, fp32, valid until the next call."
-        s = self.room(1, st['root'])
-        s.view(torch.int32).copy_(st['root']).bitwise_left_shift_(self.bits).add_(st['base'])
-        return self.ratio(st).mul_(s),s
+        "Mean of the gradients and root of the mean of their squares, fp32."
+        s = torch.empty(st['root'].shape, device=st['root'].device)
+        for scale,(_,root,out) in self.blocks(st, s): self.roots(root, scale, out)
+        return st['ratio']*st['unit']*s,s
 
-    def ratio(self, st:dict) -> Tensor:
-        "The first divided by the second, fp32, valid until the next call."
-        return self.room(0, st['ratio']).copy_(st['ratio']).mul_(st['unit'])
-
-    def room(self, i:int, like:Tensor) -> Tensor:
-        "One of two fp32 buffers, in the shape of `like`."
-        return self.scratch[i,:like.numel()].view_as(like)
+    def norm(self, g:Tensor) -> float:
+        "Norm of a gradient of any precision."
+        return float(torch.stack([self.scratch[0,:len(x)].copy_(x).norm()
+                                  for x, in self.rounding.blocks(g)]).norm())
 
     def fold(self,
-        st:dict, g:Tensor,  # state, and a gradient in fp32
+        st:dict, g:Tensor,  # state, and a gradient of any precision
         keep:tuple,         # shares of the two old moments that are kept
         betas:tuple,        # Adam's
         scale:float=1.,     # of the gradient
         passes:int=1):      # micro-batches that are folded into one step
         "m = keep m + (1-beta1) scale g; v = keep v + (1-beta2) (scale g)^2."
-        m,s = self.read(st)
-        m.mul_(keep[0]).add_(g, alpha=(1-betas[0])*scale)
-        s.square_().mul_(keep[1]).addcmul_(g, g, value=(1-betas[1])*scale**2).sqrt_()
-        bound = (1-betas[0])*(passes/((1-betas[1])*(1-betas[0]**2/betas[1])))**.5
-        top = s.max().clamp_min(1e-30)
-        st.update(base=int(top.view(torch.int32))-(127<<self.bits), unit=bound/127)
-        m.div_(s.clamp_min_(top*2**-15.5)).mul_(2**16/st['unit']).clamp_(-127*2**16, 127*2**16)
-        i,r = s.view(torch.int32),self.rounding.chance(s)                    # bits for both
-        high,low = (r>>12).bitwise_and_(0x7fff0),r.bitwise_and_(0xffff)
-        st['root'].copy_(i.sub_(st['base']).add_(high).bitwise_right_shift_(self.bits))
-        st['ratio'].copy_(i.copy_(m).add_(low).bitwise_right_shift_(16))
+        new,new2,kept = (1-betas[0])*scale,(1-betas[1])*scale**2,keep[1]**.5
+        unit = (1-betas[0])*(passes/((1-betas[1])*(1-betas[0]**2/betas[1])))**.5/127
+        for top,(ratio,root,part) in self.blocks(st, g):
+            m,s,x = self.scratch[:,:len(part)].unbind()
+            # in units of `new` and `kept`, so that no product is taken twice
+            self.roots(root, top, s)
+            m = torch.addcmul(x.copy_(part), m.copy_(ratio), s, value=keep[0]*st['unit']/new, out=m)
+            s.square_().addcmul_(x, x, value=new2/keep[1]).sqrt_()
+            up = self.top/s.amax().clamp_min(1e-30)
+            m.div_(s.mul_(up).clamp_min_(2**-15)).mul_(up*(new/kept/unit)).clamp_(-127, 127)
+            top.copy_(kept/up)
+            r,i = self.rounding.chance(len(part)),s.view(torch.int32)
+            ratio.copy_(m.add_(x.copy_(r), alpha=2**-32).round_())     # high bits for one, low for the other
+            root.copy_(i.add_(r.bitwise_and_(2**self.cut-1)).bitwise_right_shift_(self.cut))
+        st['unit'] = unit
+
+    def move(self,
+        st:dict, p:Tensor, # state, and a bf16 matrix that is changed
+        keep:float,        # what is left of it
+        lr:float):         # times the ratio is subtracted
+        "p = keep p - lr m / sqrt(v)."
+        for _,(ratio,_,part) in self.blocks(st, p):
+            w,m = self.scratch[0,:len(part)].copy_(part),self.scratch[1,:len(part)].copy_(ratio)
+            self.rounding(part, w.mul_(keep).add_(m, alpha=-lr*st['unit']))
 
 # %% ../nbs/07_memory.ipynb #935488a1
 class LeanAdam(torch.optim.Optimizer):
     "Adam for bf16 matrices: folds gradients in the backward pass, 2 bytes of state a weight."
-    def __init__(self, groups, lr=3e-3, betas=(.9,.99), clip=1., weight_decay=0.):
+    def __init__(self, groups, lr=2e-3, betas=(.9,.99), clip=1., weight_decay=0.):
         super().__init__(groups, dict(lr=lr, betas=betas, clip=clip, weight_decay=weight_decay))
         self.group,self.open,self.norm2 = {p: g for g in self.param_groups for p in g['params']},set(),0.
         # norm^2 of this backward pass up to each matrix; passes since the last step
         self.seen,self.passes = {},0
         p = next(iter(self.group))
-        largest = max(p.numel() for p in self.group)
-        self.write = StochasticRounding(largest, p.device)
-        self.moments = ByteMoments(self.write, largest, p.device)
+        self.moments = ByteMoments(StochasticRounding(p.device), p.device)
         self.hooks = [p.register_post_accumulate_grad_hook(self.fold) for p in self.group]
 
     @torch.no_grad()
     def fold(self, p:Tensor):
         "Take the gradient of `p` into its moments; it is gone afterwards."
-        g,p.grad = p.grad.float(),None
-        norm2 = float(torch.linalg.vector_norm(g))**2
+        g,p.grad = p.grad.contiguous(),None
+        norm2 = self.moments.norm(g)**2
         self.norm2 += norm2
         if not math.isfinite(norm2): return
         st = self.state[p]
@@ -194,9 +217,8 @@ class LeanAdam(torch.optim.Optimizer):
             if p not in self.open: continue
             st,(b1,b2),lr = self.state[p],g['betas'],g['lr']
             st.update(step=st['step']+1, passes=self.passes)
-            w = self.moments.room(1, p).copy_(p).mul_(1-lr*g['weight_decay'])
-            w.add_(self.moments.ratio(st), alpha=-lr*(1-b2**st['step'])**.5/(1-b1**st['step']))
-            self.write(p, w)
+            self.moments.move(st, p, 1-lr*g['weight_decay'],
+                              lr*(1-b2**st['step'])**.5/(1-b1**st['step']))
         self.open.clear(); self.passes = 0
 
 # %% ../nbs/07_memory.ipynb #c32fae52
@@ -279,7 +301,8 @@ def estimate_memory(
         if accumulate==1: done += grads[n]
         if left+done>peak: peak,acts,grad = left+done,left,done
         left -= stages.get(n, 0)
-    work = redo*(2 if again else 1)+(9 if lean else 2)*largest
+    # copies of the largest matrix, and for `lean` the holes that their coming and going leaves in the heap
+    work = redo*(2 if again else 1)+(12 if lean else 2)*largest
     parts = dict(weights=weights, gradients=grad, optimiser=state, activations=acts, workspace=work,
                  runtime=runtime_bytes() if runtime is None else runtime)
     return {**{k: int(v) for k,v in parts.items()}, 'total': int(sum(parts.values()))}

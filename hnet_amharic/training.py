@@ -189,7 +189,7 @@ def param_groups(
 class HNetOptimizer(torch.optim.Optimizer):
     """One face for several optimisers: AdamW, LeanAdam for bf16 matrices, SparseAdam for hashed tables,
     and optionally Muon for matrices."""
-    def __init__(self, groups, lr=3e-3, opt='adamw', betas=(.9,.99), eps=1e-8, clip=1.):
+    def __init__(self, groups, lr=2e-3, opt='adamw', betas=(.9,.99), eps=1e-8, clip=1.):
         super().__init__(groups, dict(lr=lr, betas=betas, eps=eps, weight_decay=0.))
         for g in self.param_groups: g['lr'] = lr*g['mult']
         def of(*kinds, stages=None):
@@ -658,7 +658,7 @@ def prepare(
 def hnet_learner(
     dls,                     # DataLoaders of `get_dls`
     model:AmharicHNet,
-    lr:float=3e-3,           # peak learning rate
+    lr:float=2e-3,           # peak learning rate
     opt:str='adamw',         # adamw, or muon for the matrices
     wd:float=.1,             # weight decay of matrices
     betas=(.9,.99),
