@@ -253,12 +253,14 @@ def hnet_train(
     text_column:str='text',     # column of .csv, .jsonl, .parquet
     chinese_weights:str='',   # checkpoint of a released H-Net to start from; fits --config 300m_transfer best
     unfreeze:str='',            # progressive unfreezing: default, or a YAML file; empty trains all at once
+    compile:str='auto',         # compile the layers: on, off, or auto, which is on with CUDA
     tensorboard:store_true=False, # also write TensorBoard events
     no_progress:store_true=False, # lines instead of a progress bar, as when the output is no terminal
 ) -> Path:                      # folder of the saved model
     "Train a byte-level H-Net on Amharic text."
     if sum(map(bool, (resume, init, chinese_weights)))>1:
         raise ValueError('--resume continues a run, --init and --chinese-weights start one: give one of them')
+    if compile not in _SWITCH: raise ValueError(f'--compile {compile}: choose {", ".join(_SWITCH)}')
     cfg,r = read_config(config)
     given = dict(epochs=epochs, steps_per_epoch=steps_per_epoch, batch_size=batch_size, length=length,
                  accumulate=accumulate, lr=lr, warmup=warmup, decay=decay,
@@ -291,7 +293,7 @@ def hnet_train(
                          lr_mults={**(_TRANSFER_MULTS if origins else {}), **r['lr_mults']}, origins=origins,
                          folder=out,
                          checkpoint_every=checkpoint_every, resume=resume or None, log_every=log_every,
-                         tensorboard=tensorboard, calibrate=not init,
+                         tensorboard=tensorboard, calibrate=not init, compile=_SWITCH[compile],
                          progress=not no_progress and (IN_NOTEBOOK or sys.stdout.isatty()),
                          sample=(lambda: show_samples(model, STANDARD_PROMPTS[:3])) if sample_every else None,
                          cbs=[MemoryGuard(MemoryConfig(limit_gb=memory_limit))]
@@ -307,6 +309,7 @@ def hnet_train(
     return out/'model'
 
 # %% ../nbs/14_cli.ipynb #b1b0c944
+_SWITCH = dict(auto='auto', on=True, off=False)
 _TRANSFER_MULTS = dict(exact=.3, adapted=.6, sliced=.6)
 
 def _start_from(weights:str, model, out:Path, resume:str) -> dict:

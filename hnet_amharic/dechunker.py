@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from .layers import (Attention, Isotropic, KVState, RMSNorm, SwiGLU, Tree, Turn, all_of, angles,
-                                 rotary, sdpa, segsum, true_rows, turn, visible)
+                                 dropped, rotary, sdpa, segsum, true_rows, turn, visible)
 from .chunker import Boundaries, last_true
 
 # %% ../nbs/05_dechunker.ipynb #24da17fe
@@ -70,17 +70,20 @@ class DecoderLayer(nn.Module):
         self.norm2,self.mlp = RMSNorm(d),SwiGLU(d, d_ff)
         self.norm_cross = RMSNorm(d) if cross else None
         self.cross = CrossAttention(d, n_heads, head_dim, n_kv_heads) if cross else None
+        self.dropout = 0.
 
     def forward(self,
         x:Tensor, z:Tensor, idx:Tensor, look:Tensor, state=None, lengths=None, n=None,
     ) -> Tensor: # (B, L, D)
         "x (B, L, D), chunks z (B, M, D), newest chunk idx (B, L), look (B, 1, L, M) bool."
-        x = x+self.mixer(self.norm1(x), state=None if state is None else state[0], lengths=lengths)
+        y = self.mixer(self.norm1(x), state=None if state is None else state[0], lengths=lengths)
+        x = x+dropped(self, y)
         if self.cross is not None:
             k,v = self.cross.kv(z, torch.arange(z.shape[1], device=z.device))
             if state is not None: state[1].fill(k, v, n)
-            x = x+self.cross.out(sdpa(self.cross.q(self.norm_cross(x), idx), k, v, look))
-        return x+self.mlp(self.norm2(x))
+            y = self.cross.out(sdpa(self.cross.q(self.norm_cross(x), idx), k, v, look))
+            x = x+dropped(self, y)
+        return x+dropped(self, self.mlp(self.norm2(x)))
 
     def init_state(self, B:int, max_chunks:int, device=None, dtype=torch.float32) -> tuple:
         "A ring of bytes and a ring of chunks."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['no_autocast', 'RMSNorm', 'SwiGLU', 'angles', 'turn', 'rotary', 'true_rows', 'visible', 'Turn', 'KVState',
            'causal_mask', 'sdpa', 'Attention', 'leak', 'step_gap', 'segsum', 'ssd_loop', 'ssd', 'SSMState', 'Mamba2',
-           'parse_layout', 'Block', 'Isotropic', 'Tree', 'all_of']
+           'parse_layout', 'dropped', 'Block', 'Isotropic', 'Tree', 'all_of']
 
 # %% ../nbs/02_layers.ipynb #2fec4ed5
 import math, re
@@ -62,7 +62,10 @@ def angles(
     base:float=10000.,  # slowest wavelength
 ):                      # cos and sin, each pos.shape + (rotary_dim / 2,)
     "The angles of positions."
-    ang = pos.float()[...,None]*torch.from_numpy(_frequencies(rotary_dim//2, base)).to(pos.device)
+    half = rotary_dim//2
+    if pos.device.type=='cpu': speed = torch.from_numpy(_frequencies(half, base))
+    else: speed = (torch.arange(half, device=pos.device)*(-math.log(base)/half)).exp() # made there, not copied
+    ang = pos.float()[...,None]*speed
     return ang.cos(),ang.sin()
 
 def turn(x:Tensor, cos:Tensor, sin:Tensor) -> Tensor: # x (..., hd); cos, sin (..., rotary_dim / 2)
@@ -420,6 +423,10 @@ def parse_layout(layout:str) -> str: # one letter per layer
                          "by a count, as in 'm4' or 'T1m4'")
     return ''.join(c*int(n) for c,n in re.findall(r'([mMtT])(\d+)', layout))
 
+def dropped(layer:nn.Module, y:Tensor) -> Tensor: # y of any shape
+    "A branch of a layer, with `layer.dropout` of its numbers dropped while it trains."
+    return F.dropout(y, layer.dropout) if layer.dropout and layer.training else y
+
 class Block(nn.Module):
     "One pre-norm layer: a mixer and, if `d_ff` is not 0, a SwiGLU."
     def __init__(self,
@@ -430,14 +437,15 @@ class Block(nn.Module):
         self.norm1,self.mixer = RMSNorm(d),mixer
         if d_ff: self.norm2,self.mlp = RMSNorm(d),SwiGLU(d, d_ff)
         else: self.mlp = None
+        self.dropout = 0. # share of a branch's numbers that is dropped in training
 
     def ff(self, x:Tensor, scale:Tensor|float=1.) -> Tensor:
         "The second residual line."
-        return x if self.mlp is None else x+scale*self.mlp(self.norm2(x))
+        return x if self.mlp is None else x+scale*dropped(self, self.mlp(self.norm2(x)))
 
     def forward(self, x:Tensor, state=None, scale:Tensor|float=1., **kw) -> Tensor: # (B, L, d)
         "x + mixer(norm1(x)), then x + mlp(norm2(x)); `scale` multiplies both branches (layer dropout)."
-        return self.ff(x+scale*self.mixer(self.norm1(x), state=state, **kw), scale)
+        return self.ff(x+scale*dropped(self, self.mixer(self.norm1(x), state=state, **kw)), scale)
 
     def init_state(self, B:int, max_len:int|None=None, device=None, dtype=torch.float32):
         "The mixer's state."

@@ -101,6 +101,8 @@ class HNetConfig:
     reconstruction:bool = True
     cross_attention:bool = True
     # training
+    dropout:float = 0.              # of the branches of every layer
+    ngram_dropout:float = 0.        # of the rows of hashed n-grams
     checkpointing:bool = False      # recompute layers in the backward pass
 
     def __post_init__(self):
@@ -131,8 +133,8 @@ class HNetConfig:
         if self.depth_every and self.d_model%self.n_heads:
             raise ValueError(f'd_model={self.d_model} is not a multiple of n_heads={self.n_heads}')
         if self.target_bytes<=1: raise ValueError(f'target_bytes={self.target_bytes}: must be above 1')
-        if not 0<=self.layer_dropout<1:
-            raise ValueError(f'layer_dropout={self.layer_dropout}: must be in [0, 1)')
+        for n in ('layer_dropout', 'dropout', 'ngram_dropout'):
+            if not 0<=getattr(self, n)<1: raise ValueError(f'{n}={getattr(self, n)}: must be in [0, 1)')
         if self.expand*self.d_byte%self.ssm_head_dim:
             raise ValueError(f'expand * d_byte = {self.expand*self.d_byte} is not a multiple of '
                              f'ssm_head_dim={self.ssm_head_dim}')
@@ -202,9 +204,9 @@ def hash_ngrams(
 
 class NGramEmbedding(nn.Module):
     "One table per n, concatenated and projected to the byte width."
-    def __init__(self, sizes, rows:int, dim:int, d:int):
+    def __init__(self, sizes, rows:int, dim:int, d:int, drop:float=0.):
         super().__init__()
-        self.sizes,self.rows = tuple(sizes),rows
+        self.sizes,self.rows,self.drop = tuple(sizes),rows,drop
         self.tables = nn.Embedding(len(self.sizes)*rows, dim, sparse=True)
         nn.init.zeros_(self.tables.weight)
         self.proj = nn.Linear(len(self.sizes)*dim, d, bias=False)
@@ -213,8 +215,11 @@ class NGramEmbedding(nn.Module):
                                np.uint64).astype(np.int64)
 
     def forward(self, ids:Tensor, L:int) -> Tensor: # (B, P + L) to (B, L, d)
-        "Embeddings for the last L bytes."
-        return self.proj(self.tables(hash_ngrams(ids, self.sizes, self.rows, L)).flatten(-2))
+        """Embeddings for the last L bytes. In training whole rows may drop out,
+        since those of long n-grams are soon known by heart."""
+        e = self.tables(hash_ngrams(ids, self.sizes, self.rows, L))                   # (B, L, sizes, dim)
+        if self.drop and self.training: e = e*F.dropout(torch.ones_like(e[...,:1]), self.drop)
+        return self.proj(e.flatten(-2))
 
     def newest(self, ids:np.ndarray) -> Tensor: # (B, largest n) to (B, d)
         """The embedding of the last byte alone:
@@ -258,7 +263,8 @@ class ByteEmbedding(nn.Module):
         if cfg.script_features:
             self.script = nn.ModuleList(nn.Embedding(n, cfg.d_byte) for n in FEATURE_SIZES)
         if cfg.ngram_sizes:
-            self.ngram = NGramEmbedding(cfg.ngram_sizes, cfg.ngram_rows, cfg.ngram_dim, cfg.d_byte)
+            self.ngram = NGramEmbedding(cfg.ngram_sizes, cfg.ngram_rows, cfg.ngram_dim, cfg.d_byte,
+                                        cfg.ngram_dropout)
         self.context = max((4, *cfg.ngram_sizes))
         for e in [self.byte]+list(self.script or []): nn.init.normal_(e.weight, std=.1)
 
@@ -350,6 +356,8 @@ class AmharicHNet(nn.Module):
         self.encoder = Isotropic(cfg.encoder, d, cfg.encoder_ff, attn, ssm)
         if not cfg.isotropic: self.add_hierarchy(ssm)
         self.norm,self.head = RMSNorm(d),nn.Linear(d, cfg.vocab_size, bias=False)
+        for m in self.modules():
+            if hasattr(m, 'dropout'): m.dropout = cfg.dropout
         self.parts = 1  # groups of rows that the backward pass recomputes one after the other
         self.reset_parameters()
 
@@ -390,7 +398,8 @@ class AmharicHNet(nn.Module):
     def slots(self, mask:Tensor) -> int:
         "How many chunk slots to lay out for these boundaries."
         cap = self.cfg.max_chunks
-        if self.training and not self.cfg.chunk_buckets: return cap
+        # on a GPU one shape, and no waiting for a number
+        if self.training and (mask.is_cuda or not self.cfg.chunk_buckets): return cap
         need = int(mask.sum(1).max())
         if need>cap: return cap if self.training else -(-need//64)*64
         return next(b for b in self.cfg.chunk_buckets or (cap,) if b>=need)

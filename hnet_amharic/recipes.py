@@ -21,7 +21,7 @@ TRAINING = dict(batch_size=2, length=512, lr=3e-3, opt='adamw', tables=3., warmu
 
 def variant(
     changes:dict,       # options of `TRAINING`, fields of `HNetConfig`, or `preset`
-    preset:str='nano',  # what is changed
+    preset:str='pico',  # what is changed
 ):                      # (HNetConfig, training options)
     "Configuration and training of a variant; ValueError for a name that is neither."
     fields = {f.name for f in dataclasses.fields(HNetConfig)}
@@ -39,7 +39,7 @@ def race(
     out,                # CSV file, a row per run; runs that it holds are skipped
     seconds:float=300., # processor time for training, on one thread
     seeds=(0,),
-    preset:str='nano',
+    preset:str='pico',
     progress:bool=True,
 ) -> pd.DataFrame:      # all rows of the file
     "Train each variant for the same processor time and measure it."

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'SUMS', 'SCHEDULE', 'next_byte_loss', 'BitsPer', 'RatioLoss', 'ChunkStats', 'ChunkMetric',
-           'TrainingDiverged', 'PlainCallback', 'cpu_prefers_bf16', 'precision_dtype', 'Autocast', 'param_groups',
-           'HNetOptimizer', 'clip_gradients', 'SafeStep', 'wsd', 'TimeBudget', 'checkpoints', 'verify', 'RunCallback',
-           'Checkpoint', 'StepLog', 'Throughput', 'SampleText', 'Rows', 'prepare', 'hnet_learner', 'measured_steps',
+           'TrainingDiverged', 'PlainCallback', 'cpu_prefers_bf16', 'precision_dtype', 'allow_tf32', 'Autocast',
+           'param_groups', 'orthogonalized', 'StackedMuon', 'HNetOptimizer', 'clip_gradients', 'SafeStep', 'wsd',
+           'TimeBudget', 'checkpoints', 'verify', 'RunCallback', 'Checkpoint', 'StepLog', 'Throughput', 'SampleText',
+           'Rows', 'compile_layers', 'cuda_graph', 'Recorded', 'Compiled', 'prepare', 'hnet_learner', 'measured_steps',
            'profile_step', 'window_costs', 'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
-import contextlib, csv, hashlib, io, json, math, os, random, re, shutil, signal, tempfile, threading, time
+import contextlib, csv, hashlib, io, json, math, os, random, re, shutil, signal, tempfile, threading, time, warnings
 from collections import deque
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -136,6 +138,12 @@ def precision_dtype(
         raise ValueError('precision=fp16 on a CPU is many times slower than fp32: choose auto, bf16 or fp32')
     return names[precision]
 
+def allow_tf32(dtype, device) -> str: # the setting before
+    "Where products are half precision on CUDA, those that stay fp32 (scan, smoothing, logits) may be TF32."
+    was = torch.get_float32_matmul_precision()
+    if dtype!=torch.float32 and torch.device(device).type=='cuda': torch.set_float32_matmul_precision('high')
+    return was
+
 class Autocast(PlainCallback):
     "Forward pass and loss under autocast; a gradient scaler for fp16."
     order = 10
@@ -146,6 +154,8 @@ class Autocast(PlainCallback):
         self.ctx = torch.autocast(dev.type, self.dtype if self.dtype!=torch.float32 else torch.bfloat16,
                                   enabled=self.dtype!=torch.float32)
         self.scaler = torch.amp.GradScaler(dev.type) if self.dtype==torch.float16 else None
+        self.tf32 = allow_tf32(self.dtype, dev)
+    def after_fit(self): torch.set_float32_matmul_precision(self.tf32)
     def before_batch(self):
         if not self.inside: self.ctx.__enter__()                         # a batch may be tried again
         self.inside = True
@@ -186,6 +196,41 @@ def param_groups(
         g['params'].append(p); g['names'].append(n)
     return list(groups.values())
 
+def orthogonalized(x:Tensor, steps:int=5) -> Tensor: # (n, rows, columns), both bf16
+    "Every matrix with its singular values near 1, by the Newton-Schulz iteration of Muon."
+    if x.shape[1]>x.shape[2]: return orthogonalized(x.mT, steps).mT
+    x = x/x.norm(dim=(1,2), keepdim=True).clamp_min(1e-7)
+    for _ in range(steps):
+        s = x@x.mT
+        x = torch.baddbmm(x, torch.baddbmm(s, s, s, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x
+
+class StackedMuon(torch.optim.Optimizer):
+    """Muon with the sizes of AdamW's steps, as torch.optim.Muon computes it,
+    but all matrices of a shape at once: a GPU waits for calls, not for products."""
+    def __init__(self, groups, lr=2e-3, momentum=.95):
+        super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=0.))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        "Move all matrices that have a gradient."
+        for g in self.param_groups:
+            shapes = {}
+            for p in g['params']:
+                if p.grad is not None: shapes.setdefault(p.shape, []).append(p)
+            for shape,ps in shapes.items(): self.move(ps, g, .2*max(shape)**.5)
+
+    def move(self, ps:list, g:dict, size:float):
+        "Matrices of one shape."
+        for p in ps:
+            if not self.state[p]: self.state[p]['momentum_buffer'] = torch.zeros_like(p)
+        grads,mean = [p.grad for p in ps],[self.state[p]['momentum_buffer'] for p in ps]
+        torch._foreach_lerp_(mean, grads, 1-g['momentum'])
+        ahead = torch._foreach_lerp(grads, mean, g['momentum'])                  # Nesterov
+        steps = orthogonalized(torch.stack(ahead).bfloat16()).to(ps[0].dtype).unbind()
+        torch._foreach_mul_(ps, 1-g['lr']*g['weight_decay'])
+        torch._foreach_add_(ps, steps, alpha=-g['lr']*size)
+
 class HNetOptimizer(torch.optim.Optimizer):
     """One face for several optimisers: AdamW, LeanAdam for bf16 matrices, SparseAdam for hashed tables,
     and optionally Muon for matrices."""
@@ -202,7 +247,7 @@ class HNetOptimizer(torch.optim.Optimizer):
         dev = self.param_groups[0]['params'][0].device.type
         self.inner,fused = [],dev in ('cpu', 'cuda')
         if dense: self.inner.append(torch.optim.AdamW(dense, lr=lr, betas=betas, eps=eps, fused=fused))
-        if muon: self.inner.append(torch.optim.Muon(muon, lr=lr, adjust_lr_fn='match_rms_adamw'))
+        if muon: self.inner.append(StackedMuon(muon, lr=lr))
         if of('tables'): self.inner.append(torch.optim.SparseAdam(of('tables'), lr=lr, betas=betas, eps=eps))
         lean = of('lean')                                                 # clips by itself
         self.lean = LeanAdam(lean, lr=lr, betas=betas, clip=clip) if lean else None
@@ -258,9 +303,11 @@ class SafeStep(PlainCallback):
                 '(a third is a good start), a longer warm-up, or precision=fp32.')
 
     def after_loss(self):
-        if torch.isfinite(self.loss): self.last_loss = self.loss; return
+        good = torch.isfinite(self.loss)
         # keep the running mean finite
-        self.learn.loss = getattr(self, 'last_loss', torch.zeros_like(self.loss))
+        self.learn.loss = self.last_loss = torch.where(good, self.loss, getattr(self, 'last_loss', 0.))
+        # a GPU is not waited for: its gradients will tell
+        if self.loss.is_cuda or good: return
         self.bad('the loss is not finite')
         raise CancelBatchException()
 
@@ -631,6 +678,103 @@ class Rows(Callback):
         print('  '.join(f'{n} {v:.4g}' if isinstance(v, float) else f'{n} {v}'
                         for n,v in zip(self.recorder.metric_names, row)), flush=True)
 
+# %% ../nbs/10_training.ipynb #49a067d5
+def compile_layers(
+    model:AmharicHNet,
+    backend:str='inductor', # of torch.compile
+) -> list:                  # modules that run compiled code now
+    "Compile what a training step runs, for one shape of batches."
+    whole = [getattr(model, n) for n in ('encoder', 'chunker', 'chunk_layer', 'dechunker') if hasattr(model, n)]
+    deep = [] if model.cfg.isotropic else [*model.backbone.layers, *model.backbone.depth.values()]
+    for m in whole+deep: m.compile(backend=backend, dynamic=False)
+    return whole+deep
+
+def cuda_graph(f):
+    "What `f` does on the GPU as one recording; calling it does the same again on the same tensors."
+    side = torch.cuda.Stream(); side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3): f()
+    torch.cuda.current_stream().wait_stream(side)
+    g = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(g): f()
+    return g.replay
+
+class Recorded(Callback):
+    "The pass of a training batch as one recording: a GPU need not wait for the calls of Python."
+    order = 13
+    def __init__(self, record=cuda_graph): self.record = record
+    def before_fit(self):
+        rng,self.replay,compiled = _rng_get(),None,getattr(self.learn, 'compiled', None)
+        if self.autocast.scaler or getattr(self.learn, 'progressive_unfreezing', None): return
+        self.ids,self.target = (t.clone() for t in self.dls.train.one_batch())
+        self.model.train()
+        if compiled: compiled.switch(True)
+        try: self.replay = self.record(self.run)
+        except Exception as e:
+            print(f'training goes on without a recording: {type(e).__name__}: {str(e).splitlines()[0]}')
+        if compiled: compiled.switch(False)
+        self.opt.opt.zero_grad(); _rng_set(rng)
+
+    def run(self):
+        "Forward and backward pass of the batch in `ids` and `target`."
+        self.opt.opt.zero_grad()
+        with self.autocast.ctx:
+            out = AmharicHNet.forward(self.model, self.ids)
+            nll = next_byte_loss(out, self.target)
+        (nll+self.model.cfg.ratio_weight*out.ratio_loss).backward()
+        self.out = replace(out, logits=out.logits.detach(), boundary_prob=out.boundary_prob.detach(),
+                           ratio_loss=out.ratio_loss.detach())
+        self.nll = nll.detach()
+        self.grads = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
+
+    def forward(self, ids:Tensor):
+        "In place of the model's: plays the recording, gradients included."
+        self.ids.copy_(ids); self.target.copy_(self.yb[0]); self.replay()
+        for p,g in self.grads: p.grad = g
+        return self.out
+
+    def before_train(self):
+        if not self.replay: return
+        self.kept = self.learn.loss_func
+        self.learn.loss_func,self.learn._backward = (lambda out, y: self.nll),noop
+        self.model.forward = self.forward
+    def after_train(self):
+        if 'forward' not in self.model.__dict__: return
+        self.learn.loss_func = self.kept
+        del self.model.forward, self.learn._backward
+    def after_fit(self): self.after_train()
+
+class Compiled(Callback):
+    "Compiled layers while training, plain ones otherwise."
+    order = 12
+    def __init__(self, backend='inductor'): self.backend = backend
+    def before_fit(self):
+        rng,self.layers = _rng_get(),[]
+        try:
+            self.layers = [(m, m._compiled_call_impl) for m in compile_layers(self.model, self.backend)]
+            if self.opt.opt.lean is None: self.try_one()           # lean gradients cannot be taken back
+        except Exception as e:
+            print(f'training goes on without torch.compile: {type(e).__name__}: {str(e).splitlines()[0]}')
+            self.layers = [(m, None) for m,_ in self.layers]
+        self.switch(False); _rng_set(rng)
+
+    def try_one(self):
+        "A batch forward and back, which leaves no trace."
+        x,y = self.dls.train.one_batch()
+        self.model.train()
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*lru_cache')   # of a constant table: traced without its cache
+            with self.autocast.ctx: loss = self.loss_func(self.model(x), y)
+            loss.backward()
+        self.opt.opt.zero_grad()
+
+    def switch(self, on:bool):
+        "Compiled or plain code."
+        for m,f in self.layers: m._compiled_call_impl = f if on else None
+    def before_train(self): self.switch(True)
+    def after_train(self): self.switch(False)
+    def after_fit(self): self.switch(False)
+
 # %% ../nbs/10_training.ipynb #b9e8d750
 def prepare(
     model:AmharicHNet,  # changed in place
@@ -675,6 +819,7 @@ def hnet_learner(
     tensorboard:bool=False,
     sample=None,             # function without arguments that returns text to print after each epoch
     calibrate:bool=True,     # set tau from one batch before the first step
+    compile='auto',          # compile the layers: True, False, or 'auto': on CUDA
     progress:bool=True,
     cbs=None,                # more callbacks
 ) -> Learner:
@@ -688,6 +833,8 @@ def hnet_learner(
                ChunkMetric(stats, 'boundary_rate'), ChunkMetric(stats, 'overflow', True)]
     own = [RatioLoss(model.cfg.ratio_weight), stats, Autocast(precision), SafeStep(clip)]
     if accumulate>1: own.append(GradientAccumulation(accumulate*dls.train.bs))
+    if compile is True or (compile=='auto' and dls.device.type=='cuda'): own.append(Compiled())
+    if compile=='auto' and dls.device.type=='cuda' and recipe!='lean' and accumulate==1: own.append(Recorded())
     if folder is not None:
         own += [Checkpoint(folder, checkpoint_every, resume=resume, recipe=recipe),
                 StepLog(Path(folder)/'log.csv', log_every, tensorboard)]
@@ -725,7 +872,7 @@ def profile_step(
     cfg:HNetConfig,
     recipe:str='fp32', precision:str='auto', # see `hnet_learner`
     batch:int=1, length:int=1024,            # windows, bytes per window
-    device='cpu', steps:int=3,
+    device='cpu', steps:int=3, compiled:bool=False,
 ) -> dict: # seconds of a pass and of an update, FLOPs of a pass, FLOP/s of it and of one product, operators
     "How fast a training step is beside one big matrix product; `operators` is the share of time of each."
     dev,text = torch.device(device),ByteCorpus.build(PACKAGE/'sample')
@@ -735,7 +882,7 @@ def profile_step(
     dtype = precision_dtype(prepare(model, recipe, precision, dev, batch, length), dev)
     opt = HNetOptimizer(param_groups(model), 1e-4)
     x,y = get_dls(text, text, batch, length, steps_per_epoch=1, valid_windows=1, device=dev).train.one_batch()
-    model.calibrate(x)
+    model.calibrate(x); tf32 = allow_tf32(dtype, dev)
     half = torch.autocast(dev.type, torch.bfloat16 if dtype==torch.float32 else dtype,
                           enabled=dtype!=torch.float32)
     def one_pass():
@@ -745,12 +892,14 @@ def profile_step(
     def clock(f): sync(); t = time.perf_counter(); f(); sync(); return time.perf_counter()-t
     with FlopCounterMode(display=False) as count: one_pass()
     update()
+    if compiled: compile_layers(model); one_pass(); update(); one_pass(); update()
     passes,updates = zip(*[(clock(one_pass), clock(update)) for _ in range(steps)])
     a = torch.randn(n := 8192 if cuda else 2048, n, device=dev, dtype=dtype); a@a
     rate = 2*n**3/np.median([clock(lambda: a@a) for _ in range(5)])
     kinds = [ProfilerActivity.CPU]+[ProfilerActivity.CUDA]*cuda
     with profile(activities=kinds) as prof: one_pass(); sync()
     of = 'self_device_time_total' if cuda else 'self_cpu_time_total'
+    torch.set_float32_matmul_precision(tf32)
     ops = pd.Series({e.key: getattr(e, of) for e in prof.key_averages()}).sort_values(ascending=False)
     flops,seconds = count.get_total_flops(),float(np.median(passes))
     return dict(pass_s=seconds, update_s=float(np.median(updates)), flops=flops, rate=flops/seconds,

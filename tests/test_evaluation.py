@@ -23,17 +23,17 @@ def test_every_byte_of_the_sample_is_counted_once():
         assert (np.isnan(bits)==(r.data==BOS)).all() and (bits[r.data!=BOS]>0).all()
         assert r.n_bytes==sum(len(d.encode())+1 for d in r.docs)
 
-def test_isotropic_is_as_deep_and_as_dear_as_nano():
-    "If this fails after a change of nano.yaml, change isotropic.yaml: layers by `encoder`, FLOPs by `encoder_ff` and `d_byte`."
+def test_isotropic_is_as_deep_and_as_dear_as_pico():
+    "If this fails after a change of pico.yaml, change isotropic.yaml: layers by `encoder`, FLOPs by `encoder_ff` and `d_byte`."
     text = read_registers(PACKAGE/'sample', 2000)[0]
     ids = torch.from_numpy(text.data[:1024].copy()).long()[None]
     torch.manual_seed(0)
-    nano,iso = (AmharicHNet(HNetConfig.preset(n)).eval() for n in ('nano', 'isotropic'))
-    nano.calibrate(ids)
-    layers = sum(len(m.layers) for m in (nano.encoder, nano.chunk_layer, nano.backbone, nano.dechunker))
+    pico,iso = (AmharicHNet(HNetConfig.preset(n)).eval() for n in ('pico', 'isotropic'))
+    pico.calibrate(ids)
+    layers = sum(len(m.layers) for m in (pico.encoder, pico.chunk_layer, pico.backbone, pico.dechunker))
     assert len(iso.encoder.layers)==layers
-    assert abs(flops_per_byte(iso, ids)/flops_per_byte(nano, ids)-1)<.1
-    a,b = nano.cfg,iso.cfg
+    assert abs(flops_per_byte(iso, ids)/flops_per_byte(pico, ids)-1)<.1
+    a,b = pico.cfg,iso.cfg
     assert (a.ngram_sizes, a.ngram_rows, a.ngram_dim)==(b.ngram_sizes, b.ngram_rows, b.ngram_dim)
 
 @pytest.fixture(scope='module')
