@@ -26,7 +26,8 @@ class DepthAttention(nn.Module):
     def weights(self, x:Tensor, past:Tensor) -> Tensor: # (B, M, n, H)
         "How much each head of each position takes from each earlier output."
         q = self.q_proj(self.norm(x)).float().unflatten(-1, (self.n_heads, -1))
-        return torch.einsum('bmhd,bmnhd->bmnh', q, past).div(past.shape[-1]**.5).softmax(2)
+        # sums: as products these would be millions of tiny ones, which a GPU is slow at
+        return (q[:,:,None]*past).sum(-1).div(past.shape[-1]**.5).softmax(2)
 
     def forward(self,
         x:Tensor,    # (B, M, D) newest output
@@ -35,7 +36,7 @@ class DepthAttention(nn.Module):
         "x plus what the heads read from depth."
         past = torch.stack(past, 2).unflatten(-1, (self.n_heads, -1))     # (B, M, n, H, hd)
         with torch.autocast(x.device.type, enabled=False): past = past.float()
-        return x+self.out_proj(torch.einsum('bmnh,bmnhd->bmhd', self.weights(x, past), past).flatten(-2))
+        return x+self.out_proj((self.weights(x, past)[...,None]*past).sum(2).flatten(-2))
 
     def step(self, x:Tensor, past:Tensor) -> Tensor: # (R, d)
         "The same for one position x (R, d), its n normalised earlier outputs stacked (R, n, d)."

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['STAGES', 'SUMS', 'SCHEDULE', 'next_byte_loss', 'BitsPer', 'RatioLoss', 'ChunkStats', 'ChunkMetric',
            'TrainingDiverged', 'PlainCallback', 'cpu_prefers_bf16', 'precision_dtype', 'allow_tf32', 'Autocast',
-           'param_groups', 'orthogonalized', 'StackedMuon', 'HNetOptimizer', 'clip_gradients', 'SafeStep', 'wsd',
+           'orthogonalized', 'StackedMuon', 'param_groups', 'HNetOptimizer', 'clip_gradients', 'SafeStep', 'wsd',
            'TimeBudget', 'checkpoints', 'verify', 'RunCallback', 'Checkpoint', 'StepLog', 'Throughput', 'SampleText',
-           'Rows', 'compile_layers', 'cuda_graph', 'Recorded', 'Compiled', 'prepare', 'hnet_learner', 'measured_steps',
+           'Rows', 'compile_layers', 'Compiled', 'cuda_graph', 'Recorded', 'prepare', 'hnet_learner', 'measured_steps',
            'profile_step', 'window_costs', 'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
@@ -163,39 +163,7 @@ class Autocast(PlainCallback):
     def before_backward(self):
         if self.scaler: self.learn.loss_grad = self.scaler.scale(self.loss_grad)
 
-# %% ../nbs/10_training.ipynb #0cc198b7
-STAGES = dict(embedding='embedding', encoder='byte', dechunker='byte', chunker='chunk', chunk_layer='chunk',
-              backbone='backbone', norm='head', head='head')
-
-def param_groups(
-    model:AmharicHNet,
-    wd:float=.1,   # weight decay of matrices
-    lr_mults=None, # learning-rate multipliers by stage and by origin
-    origins=None,  # {tensor: origin} of a transfer; multipliers of stage and origin multiply
-) -> list:         # dictionaries with params, names, stage, kind, origin, mult, weight_decay
-    """Parameters by stage (embedding, tables, byte, chunk, backbone, head), kind ('matrix', 'lean' for
-    bf16 matrices, 'plain' without decay, 'tables' with sparse gradients) and origin
-    (exact, sliced, adapted, fresh)."""
-    mults,origins = dict(lr_mults or {}),origins or {}
-    known = {*STAGES.values(), 'tables', *ORIGINS}
-    if set(mults)-known:
-        raise ValueError(f'lr_mults: unknown name {sorted(set(mults)-known)[0]!r}; '
-                         f'there are {", ".join(sorted(known))}')
-    emb = {id(m.weight): m for m in model.modules() if isinstance(m, nn.Embedding)}
-    groups = {}
-    for n,p in model.named_parameters():
-        if not p.requires_grad: continue
-        stage,kind = STAGES[n.split('.')[0]],'matrix' if p.dim()==2 and id(p) not in emb else 'plain'
-        if id(p) in emb and emb[id(p)].sparse: stage,kind = 'tables','tables'
-        if p.dtype==torch.bfloat16: kind = 'lean'
-        origin = origins.get(n, '')
-        g = groups.setdefault((stage, kind, origin),
-                              dict(params=[], names=[], stage=stage, kind=kind, origin=origin,
-                                   weight_decay=wd if kind in ('matrix', 'lean') else 0.,
-                                   mult=float(mults.get(stage, 1.)*mults.get(origin, 1.))))
-        g['params'].append(p); g['names'].append(n)
-    return list(groups.values())
-
+# %% ../nbs/10_training.ipynb #ab845749
 def orthogonalized(x:Tensor, steps:int=5) -> Tensor: # (n, rows, columns), both bf16
     "Every matrix with its singular values near 1, by the Newton-Schulz iteration of Muon."
     if x.shape[1]>x.shape[2]: return orthogonalized(x.mT, steps).mT
@@ -230,6 +198,39 @@ class StackedMuon(torch.optim.Optimizer):
         steps = orthogonalized(torch.stack(ahead).bfloat16()).to(ps[0].dtype).unbind()
         torch._foreach_mul_(ps, 1-g['lr']*g['weight_decay'])
         torch._foreach_add_(ps, steps, alpha=-g['lr']*size)
+
+# %% ../nbs/10_training.ipynb #0cc198b7
+STAGES = dict(embedding='embedding', encoder='byte', dechunker='byte', chunker='chunk', chunk_layer='chunk',
+              backbone='backbone', norm='head', head='head')
+
+def param_groups(
+    model:AmharicHNet,
+    wd:float=.1,   # weight decay of matrices
+    lr_mults=None, # learning-rate multipliers by stage and by origin
+    origins=None,  # {tensor: origin} of a transfer; multipliers of stage and origin multiply
+) -> list:         # dictionaries with params, names, stage, kind, origin, mult, weight_decay
+    """Parameters by stage (embedding, tables, byte, chunk, backbone, head), kind ('matrix', 'lean' for
+    bf16 matrices, 'plain' without decay, 'tables' with sparse gradients) and origin
+    (exact, sliced, adapted, fresh)."""
+    mults,origins = dict(lr_mults or {}),origins or {}
+    known = {*STAGES.values(), 'tables', *ORIGINS}
+    if set(mults)-known:
+        raise ValueError(f'lr_mults: unknown name {sorted(set(mults)-known)[0]!r}; '
+                         f'there are {", ".join(sorted(known))}')
+    emb = {id(m.weight): m for m in model.modules() if isinstance(m, nn.Embedding)}
+    groups = {}
+    for n,p in model.named_parameters():
+        if not p.requires_grad: continue
+        stage,kind = STAGES[n.split('.')[0]],'matrix' if p.dim()==2 and id(p) not in emb else 'plain'
+        if id(p) in emb and emb[id(p)].sparse: stage,kind = 'tables','tables'
+        if p.dtype==torch.bfloat16: kind = 'lean'
+        origin = origins.get(n, '')
+        g = groups.setdefault((stage, kind, origin),
+                              dict(params=[], names=[], stage=stage, kind=kind, origin=origin,
+                                   weight_decay=wd if kind in ('matrix', 'lean') else 0.,
+                                   mult=float(mults.get(stage, 1.)*mults.get(origin, 1.))))
+        g['params'].append(p); g['names'].append(n)
+    return list(groups.values())
 
 class HNetOptimizer(torch.optim.Optimizer):
     """One face for several optimisers: AdamW, LeanAdam for bf16 matrices, SparseAdam for hashed tables,
@@ -689,6 +690,38 @@ def compile_layers(
     for m in whole+deep: m.compile(backend=backend, dynamic=False)
     return whole+deep
 
+class Compiled(Callback):
+    "Compiled layers while training, plain ones otherwise."
+    order = 12
+    def __init__(self, backend='inductor'): self.backend = backend
+    def before_fit(self):
+        rng,self.layers = _rng_get(),[]
+        try:
+            self.layers = [(m, m._compiled_call_impl) for m in compile_layers(self.model, self.backend)]
+            if self.opt.opt.lean is None: self.try_one()           # lean gradients cannot be taken back
+        except Exception as e:
+            print(f'training goes on without torch.compile: {type(e).__name__}: {str(e).splitlines()[0]}')
+            self.layers = [(m, None) for m,_ in self.layers]
+        self.switch(False); _rng_set(rng)
+
+    def try_one(self):
+        "A batch forward and back, which leaves no trace."
+        x,y = self.dls.train.one_batch()
+        self.model.train()
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*lru_cache')   # of a constant table: traced without its cache
+            with self.autocast.ctx: loss = self.loss_func(self.model(x), y)
+            loss.backward()
+        self.opt.opt.zero_grad()
+
+    def switch(self, on:bool):
+        "Compiled or plain code."
+        for m,f in self.layers: m._compiled_call_impl = f if on else None
+    def before_train(self): self.switch(True)
+    def after_train(self): self.switch(False)
+    def after_fit(self): self.switch(False)
+
+# %% ../nbs/10_training.ipynb #b3dda25f
 def cuda_graph(f):
     "What `f` does on the GPU as one recording; calling it does the same again on the same tensors."
     side = torch.cuda.Stream(); side.wait_stream(torch.cuda.current_stream())
@@ -743,37 +776,6 @@ class Recorded(Callback):
         self.learn.loss_func = self.kept
         del self.model.forward, self.learn._backward
     def after_fit(self): self.after_train()
-
-class Compiled(Callback):
-    "Compiled layers while training, plain ones otherwise."
-    order = 12
-    def __init__(self, backend='inductor'): self.backend = backend
-    def before_fit(self):
-        rng,self.layers = _rng_get(),[]
-        try:
-            self.layers = [(m, m._compiled_call_impl) for m in compile_layers(self.model, self.backend)]
-            if self.opt.opt.lean is None: self.try_one()           # lean gradients cannot be taken back
-        except Exception as e:
-            print(f'training goes on without torch.compile: {type(e).__name__}: {str(e).splitlines()[0]}')
-            self.layers = [(m, None) for m,_ in self.layers]
-        self.switch(False); _rng_set(rng)
-
-    def try_one(self):
-        "A batch forward and back, which leaves no trace."
-        x,y = self.dls.train.one_batch()
-        self.model.train()
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', '.*lru_cache')   # of a constant table: traced without its cache
-            with self.autocast.ctx: loss = self.loss_func(self.model(x), y)
-            loss.backward()
-        self.opt.opt.zero_grad()
-
-    def switch(self, on:bool):
-        "Compiled or plain code."
-        for m,f in self.layers: m._compiled_call_impl = f if on else None
-    def before_train(self): self.switch(True)
-    def after_train(self): self.switch(False)
-    def after_fit(self): self.switch(False)
 
 # %% ../nbs/10_training.ipynb #b9e8d750
 def prepare(
