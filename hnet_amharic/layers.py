@@ -64,7 +64,7 @@ def angles(
     "The angles of positions."
     half = rotary_dim//2
     if pos.device.type=='cpu': speed = torch.from_numpy(_frequencies(half, base))
-    else: speed = (torch.arange(half, device=pos.device)*(-math.log(base)/half)).exp() # made there, not copied
+    else: speed = (torch.arange(half, device=pos.device)*(-math.log(base)/half)).exp()     # made there
     ang = pos.float()[...,None]*speed
     return ang.cos(),ang.sin()
 

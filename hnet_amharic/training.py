@@ -11,7 +11,8 @@ __all__ = ['STAGES', 'SUMS', 'SCHEDULE', 'next_byte_loss', 'BitsPer', 'RatioLoss
            'profile_step', 'window_costs', 'bits_per_byte', 'read_schedule', 'unfreeze_epochs', 'ProgressiveUnfreezing']
 
 # %% ../nbs/10_training.ipynb #9ba2e463
-import contextlib, csv, hashlib, io, json, math, os, random, re, shutil, signal, tempfile, threading, time, warnings
+import contextlib, csv, hashlib, io, json, math, os, random, re, shutil, signal, tempfile, threading, time
+import warnings
 from collections import deque
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -685,10 +686,12 @@ def compile_layers(
     backend:str='inductor', # of torch.compile
 ) -> list:                  # modules that run compiled code now
     "Compile what a training step runs, for one shape of batches."
-    whole = [getattr(model, n) for n in ('encoder', 'chunker', 'chunk_layer', 'dechunker') if hasattr(model, n)]
-    deep = [] if model.cfg.isotropic else [*model.backbone.layers, *model.backbone.depth.values()]
-    for m in whole+deep: m.compile(backend=backend, dynamic=False)
-    return whole+deep
+    parts = [model.encoder]
+    if not model.cfg.isotropic:
+        parts += [model.chunker, model.chunk_layer, model.dechunker, *model.backbone.layers,
+                  *model.backbone.depth.values()]
+    for m in parts: m.compile(backend=backend, dynamic=False)
+    return parts
 
 class Compiled(Callback):
     "Compiled layers while training, plain ones otherwise."
@@ -835,8 +838,9 @@ def hnet_learner(
                ChunkMetric(stats, 'boundary_rate'), ChunkMetric(stats, 'overflow', True)]
     own = [RatioLoss(model.cfg.ratio_weight), stats, Autocast(precision), SafeStep(clip)]
     if accumulate>1: own.append(GradientAccumulation(accumulate*dls.train.bs))
-    if compile is True or (compile=='auto' and dls.device.type=='cuda'): own.append(Compiled())
-    if compile=='auto' and dls.device.type=='cuda' and recipe!='lean' and accumulate==1: own.append(Recorded())
+    cuda = compile=='auto' and dls.device.type=='cuda'
+    if compile is True or cuda: own.append(Compiled())
+    if cuda and recipe!='lean' and accumulate==1: own.append(Recorded())
     if folder is not None:
         own += [Checkpoint(folder, checkpoint_every, resume=resume, recipe=recipe),
                 StepLog(Path(folder)/'log.csv', log_every, tensorboard)]
