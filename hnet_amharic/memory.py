@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'StochasticRounding', 'WidenedProduct', 'LeanLinear', 'lean_weights', 'checkpoint_layers', 'ByteMoments',
-           'LeanAdam', 'saved_bytes', 'lean_recomputes', 'estimate_memory', 'runtime_bytes', 'measure_memory',
-           'peak_rss', 'memory_table', 'MemoryConfig', 'group_limit', 'address_limit', 'MemoryMonitor', 'out_of_memory',
-           'release', 'MemoryGuard']
+           'trim_heap', 'LeanAdam', 'saved_bytes', 'lean_recomputes', 'estimate_memory', 'runtime_bytes',
+           'measure_memory', 'peak_rss', 'memory_table', 'MemoryConfig', 'group_limit', 'address_limit',
+           'MemoryMonitor', 'out_of_memory', 'release', 'MemoryGuard']
 
 # %% ../nbs/07_memory.ipynb #85c652e3
 import ctypes, gc, json, math, os, subprocess, sys, traceback
@@ -158,6 +158,12 @@ class ByteMoments:
             self.rounding(part, w.mul_(keep).add_(m, alpha=-lr*st['unit']))
 
 # %% ../nbs/07_memory.ipynb #935488a1
+def trim_heap():
+    "Give the free pages of the heap back to the system, those between tensors too, where it can be done."
+    if sys.platform=='linux':
+        try: ctypes.CDLL('libc.so.6').malloc_trim(0)
+        except (OSError, AttributeError): pass  # another C library: nothing to ask for
+
 class LeanAdam(torch.optim.Optimizer):
     "Adam for bf16 matrices: folds gradients in the backward pass, 2 bytes of state a weight."
     def __init__(self, groups, lr=2e-3, betas=(.9,.99), clip=1., weight_decay=0.):
@@ -166,6 +172,8 @@ class LeanAdam(torch.optim.Optimizer):
         # norm^2 of this backward pass up to each matrix; passes since the last step
         self.seen,self.passes = {},0
         p = next(iter(self.group))
+        # the heap of a large model gets holes with every pass, in the end a fifth of all memory
+        self.large = p.device.type=='cpu' and sum(p.numel() for p in self.group)>=5e7
         self.moments = ByteMoments(StochasticRounding(p.device), p.device)
         self.hooks = [p.register_post_accumulate_grad_hook(self.fold) for p in self.group]
 
@@ -198,6 +206,7 @@ class LeanAdam(torch.optim.Optimizer):
             # one wild pass moves a geometric mean little
             st['share'] = (st['share'] or 1.)**w*max(n/total, 1e-6)**(1-w)
         self.passes += bool(self.seen); self.seen.clear()
+        if self.large: trim_heap()
 
     def grad_norm(self) -> float:
         """Norm of what was folded since the last call, over all micro-batches;
@@ -443,9 +452,7 @@ def release():
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
     if torch.backends.mps.is_available(): torch.mps.empty_cache()
-    if sys.platform=='linux':
-        try: ctypes.CDLL('libc.so.6').malloc_trim(0)
-        except (OSError, AttributeError): pass  # another C library: nothing to ask for
+    trim_heap()
 
 class MemoryGuard(Callback):
     "Keeps a training run inside its memory."

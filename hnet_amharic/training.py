@@ -307,7 +307,8 @@ class SafeStep(PlainCallback):
     def after_loss(self):
         good = torch.isfinite(self.loss)
         # keep the running mean finite
-        self.learn.loss = self.last_loss = torch.where(good, self.loss, getattr(self, 'last_loss', 0.))
+        loss = torch.where(good, self.loss.detach(), getattr(self, 'last_loss', 0.))
+        self.learn.loss = self.last_loss = loss
         # a GPU is not waited for: its gradients will tell
         if self.loss.is_cuda or good: return
         self.bad('the loss is not finite')
