@@ -14,7 +14,9 @@ def test_batch_equals_alone(change):
     alone = [generate(m, p, 16, temperature=0) for p in PROMPTS]
     assert generate(m, PROMPTS, 16, temperature=0) == alone == generate(m, PROMPTS, 16, temperature=0, batch_size=3)
     sampled = generate(m, PROMPTS, 16, seed=7, top_p=.95)
-    assert sampled == [p+''.join(stream(m, p, 16, seed=7+i, top_p=.95)) for i,p in enumerate(PROMPTS)]
+    single = [p+''.join(stream(m, p, 16, seed=7+i, top_p=.95)) for i,p in enumerate(PROMPTS)]
+    # int8 rounds inputs: a last bit of fp32, which a batch may change, can tip one, and with it a draw
+    assert sum(a!=b for a,b in zip(sampled, single)) <= (change is not None)
 
 def test_small_weights_keep_the_loss():
     "Bits per byte within 0.5 % of fp32."
