@@ -678,7 +678,7 @@ def _demo(dev, steps):
           f'byte on the documents it will not see.')
     out = Path('runs')/datetime.now().strftime('demo-%Y%m%d-%H%M%S')
     with _title(f'Learning from the sample, {steps} steps'):
-        saved = hnet_train(init='shipped', out=str(out), epochs=3, steps_per_epoch=max(1, steps//3), lr=5e-4,
+        saved = hnet_train(init='shipped', out=str(out), epochs=3, steps_per_epoch=max(1, steps//3), lr=2e-4,
                            warmup=.1, decay=.9, batch_size=4, length=256,
                            valid_windows=24, device=str(dev), checkpoint_every=10**6)
     if not (Path(saved)/'model.safetensors').exists(): return
