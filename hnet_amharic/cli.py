@@ -669,7 +669,7 @@ def _demo(dev, steps):
     "What `make demo` shows."
     from datetime import datetime
     corpus = ByteCorpus.build(sample_folder())
-    train,valid = corpus.split(.1)
+    train,valid = corpus.split()                              # as hnet_train does below
     print(f'The embedded sample: {len(corpus)} documents, {corpus.n_bytes/1e3:.0f} kB of Amharic. '
           f'{len(train)} to learn from, {len(valid)} to measure with.')
     model = load_default(dev)
