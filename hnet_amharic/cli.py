@@ -169,7 +169,7 @@ def write_card(
     card = dict(parameters=parameter_table(model)['total'],
                 megabytes=sum(p.stat().st_size for p in folder.iterdir() if p.name!='card.json')/1e6,
                 bytes_read=bytes_read, sources=sources,
-                measured={k: bits_per_byte(model, v, 1024, 512,
+                measured={k: bits_per_byte(model, v, 2048, 1024,
                                            progress=sys.stdout.isatty()) for k,v in texts.items()},
                 versions=dict(hnet_amharic=_version('hnet_amharic'), torch=torch.__version__))
     tmp = folder/'.card.json.tmp'
@@ -223,7 +223,8 @@ examples:
 def hnet_train(
     config:str='nano',          # preset name or YAML file with model fields and a training: section
     data_dir:str='',            # folder, file, glob or hf:NAME, some separated by commas; empty: the sample
-    valid_data:str='',          # the same for validation; empty means 2 percent of the documents
+    valid_data:str='',          # the same for validation; empty means --valid-share of the documents
+    valid_share:float=.02,      # share of the documents held out for validation, without --valid-data
     test_data:str='',           # measured once, at the end, with the weights as saved; goes into card.json
     out:str='runs/hnet',        # folder of the run: log.csv, checkpoints, model
     init:str='',  # start from the weights of this saved model; 'shipped' means those in the package
@@ -275,7 +276,7 @@ def hnet_train(
         return ByteCorpus.build([s.strip() for s in spec.split(',')] if isinstance(spec, str) else spec,
                                 text_column=text_column)
     train = corpus(data_dir or str(sample_folder()))
-    train,valid = (train,corpus(valid_data)) if valid_data else train.split()
+    train,valid = (train,corpus(valid_data)) if valid_data else train.split(valid_share)
     # a recipe may weigh sources that are not here
     w = parse_weights(weights) or {k: v for k,v in r['weights'].items() if k in train.sources}
     dls = get_dls(train, valid, r['batch_size'], r['length'], seed=seed, weights=w or None, device=dev,
@@ -512,8 +513,8 @@ def hnet_evaluate(
     max_new_chars:int=200,  # characters of each
     temperature:float=.7,   # of them
     top_p:float=.9,         # of them: keep the likeliest bytes that make up this probability
-    length:int=1024,        # bytes per window
-    context:int=512,        # of them, bytes that are only read
+    length:int=2048,        # bytes per window
+    context:int=1024,       # of them, bytes that are only read
     batch_size:int=8,       # windows per batch
     device:str='auto',      # auto, cpu, cuda or mps
     seed:int=0,             # of samples
@@ -645,7 +646,7 @@ def hnet_launch(
     demo:store_true=False,      # short guided run from the shipped model
     resume:str='',              # checkpoint or run folder to continue
     model:str='',               # saved model for --test-only; empty means the shipped one
-    steps:int=300,              # training steps of --demo
+    steps:int=120,              # training steps of --demo
     device:str='auto',          # auto, cpu, cuda or mps
 ):
     "Train with all defaults, or show what the shipped model writes."
@@ -669,7 +670,8 @@ def _demo(dev, steps):
     "What `make demo` shows."
     from datetime import datetime
     corpus = ByteCorpus.build(sample_folder())
-    train,valid = corpus.split()                              # as hnet_train does below
+    share = .15
+    train,valid = corpus.split(share)
     print(f'The embedded sample: {len(corpus)} documents, {corpus.n_bytes/1e3:.0f} kB of Amharic. '
           f'{len(train)} to learn from, {len(valid)} to measure with.')
     model = load_default(dev)
@@ -678,9 +680,9 @@ def _demo(dev, steps):
           f'byte on the documents it will not see.')
     out = Path('runs')/datetime.now().strftime('demo-%Y%m%d-%H%M%S')
     with _title(f'Learning from the sample, {steps} steps'):
-        saved = hnet_train(init='shipped', out=str(out), epochs=3, steps_per_epoch=max(1, steps//3), lr=2e-4,
-                           warmup=.1, decay=.9, batch_size=4, length=256,
-                           valid_windows=24, device=str(dev), checkpoint_every=10**6)
+        saved = hnet_train(init='shipped', out=str(out), valid_share=share, epochs=3,
+                           steps_per_epoch=max(1, steps//3), lr=3e-4, warmup=.1, decay=.9,
+                           batch_size=4, length=256, valid_windows=24, device=str(dev), checkpoint_every=10**6)
     if not (Path(saved)/'model.safetensors').exists(): return
     model = AmharicHNet.from_pretrained(saved, dev)
     after = bits_per_byte(model, valid)['bpb']

@@ -113,8 +113,8 @@ def reading(model:AmharicHNet):
 def byte_costs(
     model:AmharicHNet,
     docs:Register,
-    length:int=1024,  # bytes per window
-    context:int=512,  # of them, bytes that are only read
+    length:int=2048,  # bytes per window
+    context:int=1024, # of them, bytes that are only read
     bs:int=8,         # windows per batch
     progress:bool=False,
 ):                    # bits (n,) float32 and closes (n,) bool, for the n bytes of docs.data
@@ -741,8 +741,8 @@ class Job:
     words:set|None = None        # word list
     beside:dict = field(default_factory=dict) # {name: model} scored on the same text
     folder:Path|None = None      # of the model's files
-    length:int = 1024
-    context:int = 512
+    length:int = 2048
+    context:int = 1024
     bs:int = 8
     samples:int = 4              # texts per prompt
     max_new_chars:int = 200

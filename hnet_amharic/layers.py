@@ -23,6 +23,25 @@ def no_autocast(x:Tensor):
     dev = x.device.type
     return torch.autocast(dev, enabled=False) if torch.is_autocast_enabled(dev) else nullcontext()
 
+class _RMSNorm(torch.autograd.Function):
+    "`F.rms_norm` of an fp32 tensor, with a gradient in few passes."
+    @staticmethod
+    def forward(ctx, x, w, eps):
+        ctx.save_for_backward(x, w); ctx.eps = eps
+        return F.rms_norm(x, w.shape, w, eps)
+
+    @staticmethod
+    def backward(ctx, g):
+        x,w = ctx.saved_tensors
+        shape,d = x.shape,x.shape[-1]
+        with no_autocast(g):
+            x,g = x.reshape(-1, d),g.reshape(-1, d)
+            r = (torch.linalg.vector_norm(x, dim=-1).square_().div_(d)+ctx.eps).rsqrt_()
+            t = g*x
+            gw,k = r@t,(t@w)*r**3/-d
+            gx = torch.mul(g, w, out=t).mul_(r[:,None]).addcmul_(x, k[:,None])
+        return gx.view(shape),gw,None
+
 class RMSNorm(nn.Module):
     "Root-mean-square norm over the last axis, in fp32 whatever comes in."
     def __init__(self,
@@ -34,7 +53,10 @@ class RMSNorm(nn.Module):
     def forward(self, x:Tensor) -> Tensor: # (..., d) to (..., d) fp32
         "Normalise `x` (..., d)."
         with no_autocast(x):
-            return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps)
+            x,w = x.float(),self.weight.float()
+            if x.device.type=='cpu' and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                return _RMSNorm.apply(x, w, self.eps)
+            return F.rms_norm(x, w.shape, w, self.eps)
 
 # %% ../nbs/02_layers.ipynb #ddc333c3
 class SwiGLU(nn.Module):

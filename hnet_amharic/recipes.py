@@ -17,7 +17,7 @@ from .training import bits_per_byte, hnet_learner
 from .evaluation import write_text
 
 # %% ../nbs/15_recipes.ipynb #0eda2ac8
-TRAINING = dict(batch_size=2, length=512, lr=3e-3, opt='adamw', tables=3., warmup=.02, decay=.5, weights=None)
+TRAINING = dict(batch_size=2, length=512, lr=2e-3, opt='adamw', tables=3., warmup=.02, decay=.5, weights=None)
 
 def variant(
     changes:dict,       # options of `TRAINING`, fields of `HNetConfig`, or `preset`
