@@ -682,7 +682,8 @@ def _demo(dev, steps):
     with _title(f'Learning from the sample, {steps} steps'):
         saved = hnet_train(init='shipped', out=str(out), valid_share=share, epochs=3,
                            steps_per_epoch=max(1, steps//3), lr=3e-4, warmup=.1, decay=.9,
-                           batch_size=4, length=256, valid_windows=24, device=str(dev), checkpoint_every=10**6)
+                           batch_size=4, length=256, valid_windows=24, device=str(dev),
+                           checkpoint_every=10**6)
     if not (Path(saved)/'model.safetensors').exists(): return
     model = AmharicHNet.from_pretrained(saved, dev)
     after = bits_per_byte(model, valid)['bpb']
