@@ -140,7 +140,7 @@ def show_samples(model, prompts=STANDARD_PROMPTS, max_new_chars=120, seed=0) -> 
     "Continuations of prompts, one per line."
     return '\n'.join('  '+t.replace('\n', ' / ') for t in generate(model, list(prompts),
                                                                    max_new_chars=max_new_chars,
-                                                                   temperature=.7, seed=seed))
+                                                                   temperature=.8, seed=seed))
 
 def _print_stream(prompt, pieces):
     "A prompt and its continuation, piece by piece."
@@ -393,7 +393,7 @@ def hnet_generate(
     interactive:store_true=False, # ask for prompts until an empty line
     model:str='',            # folder of a saved model; empty means the shipped one
     max_new_chars:int=200,   # characters to write
-    temperature:float=.7,    # 0 always takes the likeliest byte
+    temperature:float=.8,    # 0 always takes the likeliest byte
     top_k:int=0,             # keep the k likeliest bytes; 0 means all
     top_p:float=.9,          # keep the likeliest bytes that make up this probability; 1 keeps all
     min_p:float=0.,          # drop bytes below this share of the likeliest one's probability
@@ -511,7 +511,7 @@ def hnet_evaluate(
     sections:str='',  # of text, chunks, generation, speed, baselines, separated by commas; empty means all
     samples:int=4,          # texts per standard prompt
     max_new_chars:int=200,  # characters of each
-    temperature:float=.7,   # of them
+    temperature:float=.8,   # of them
     top_p:float=.9,         # of them: keep the likeliest bytes that make up this probability
     length:int=2048,        # bytes per window
     context:int=1024,       # of them, bytes that are only read
@@ -664,7 +664,7 @@ def _write(model, prompts=STANDARD_PROMPTS, max_new_chars=120):
     "Stream continuations of prompts."
     for i,p in enumerate(prompts):
         print()
-        _print_stream(p, stream(model, p, max_new_chars=max_new_chars, temperature=.7, seed=i))
+        _print_stream(p, stream(model, p, max_new_chars=max_new_chars, temperature=.8, seed=i))
 
 def _demo(dev, steps):
     "What `make demo` shows."

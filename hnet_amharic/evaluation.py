@@ -746,7 +746,7 @@ class Job:
     bs:int = 8
     samples:int = 4              # texts per prompt
     max_new_chars:int = 200
-    temperature:float = .7
+    temperature:float = .8
     top_p:float = .9
     prime_bytes:int = 20_000_000 # training text the baselines read
     order:int = 9                # bytes of context of the n-gram model

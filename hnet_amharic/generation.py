@@ -70,7 +70,7 @@ def sample_byte(
     logits:Tensor,        # (B,256)
     states:Tensor,        # automaton states (B,), long, on the CPU; 0 = between characters
     rngs=None,            # one CPU torch.Generator per row; not needed for temperature 0
-    temperature:float=.7, # as in byte_probs
+    temperature:float=.8, # as in byte_probs
     top_k:int=0,
     top_p:float=1.,
     min_p:float=0.,
@@ -192,7 +192,7 @@ def _stops(stop) -> tuple:
 class GenerationOptions:
     "How a text is continued. Raises ValueError or TypeError with the name of a bad option."
     max_new_chars:int = 200         # characters to write at most
-    temperature:float = .7          # 0 = greedy: always the most likely byte
+    temperature:float = .8          # 0 = greedy: always the most likely byte
     top_k:int = 0                   # only the k most likely bytes; 0 = off
     top_p:float = .9                # only the most likely bytes that together hold p; 1 = off
     min_p:float = 0.                # only bytes at least min_p times as likely as the best; 0 = off
@@ -409,7 +409,7 @@ def stream(
     model:AmharicHNet,
     prompt:str,                     # may be empty: the start of a document
     max_new_chars:int=200,          # characters to write at most
-    temperature:float=.7,           # 0 = greedy: always the most likely byte
+    temperature:float=.8,           # 0 = greedy: always the most likely byte
     top_k:int=0,                    # only the k most likely bytes; 0 = off
     top_p:float=.9,                 # only the most likely bytes that together hold p; 1 = off
     min_p:float=0.,                 # only bytes at least min_p times as likely as the best; 0 = off

@@ -137,6 +137,7 @@ def rescale(
 ) -> dict:                  # {matrix: its factors}
     """Multiply the matrices of a trained model by factors fitted to unseen text:
     one a matrix, one a head before output projections, one a size of n-grams."""
+    if steps<1: raise ValueError(f'steps={steps}: at least 1')
     dev,trains = model.head.weight.device,[p.requires_grad for p in model.parameters()]
     model.requires_grad_(False)
     parts = _parts(model)
@@ -144,10 +145,12 @@ def rescale(
     for k,f in factors.items(): parametrize.register_parametrization(parts[k][0], 'weight', f)
     fitted = False
     try:
-        dls = get_dls(docs, docs, batch_size, length, seed, steps_per_epoch=steps, valid_windows=1, device=dev)
-        learn = hnet_learner(dls, model, lr, recipe='amp', precision=precision, calibrate=False, compile=False,
+        dls = get_dls(docs, docs, batch_size, length, seed, steps_per_epoch=steps, valid_windows=1,
+                      device=dev)
+        learn = hnet_learner(dls, model, lr, precision=precision, calibrate=False, compile=False,
                              progress=progress, cbs=[_AsUsed()])
-        with nullcontext() if progress else redirect_stdout(io.StringIO()): learn.fit_wsd(1, warmup=0, decay=.7)
+        with nullcontext() if progress else redirect_stdout(io.StringIO()):
+            learn.fit_wsd(1, warmup=0, decay=.7)
         fitted = True
     finally:
         for m,_ in parts.values(): parametrize.remove_parametrizations(m, 'weight', leave_parametrized=fitted)
