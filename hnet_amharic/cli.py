@@ -139,8 +139,7 @@ def _load(model, device):
 def show_samples(model, prompts=STANDARD_PROMPTS, max_new_chars=120, seed=0) -> str:
     "Continuations of prompts, one per line."
     return '\n'.join('  '+t.replace('\n', ' / ') for t in generate(model, list(prompts),
-                                                                   max_new_chars=max_new_chars,
-                                                                   temperature=.8, seed=seed))
+                                                                   max_new_chars=max_new_chars, seed=seed))
 
 def _print_stream(prompt, pieces):
     "A prompt and its continuation, piece by piece."
@@ -664,7 +663,7 @@ def _write(model, prompts=STANDARD_PROMPTS, max_new_chars=120):
     "Stream continuations of prompts."
     for i,p in enumerate(prompts):
         print()
-        _print_stream(p, stream(model, p, max_new_chars=max_new_chars, temperature=.8, seed=i))
+        _print_stream(p, stream(model, p, max_new_chars=max_new_chars, seed=i))
 
 def _demo(dev, steps):
     "What `make demo` shows."

@@ -138,7 +138,7 @@ def rescale(
     """Multiply the matrices of a trained model by factors fitted to unseen text:
     one a matrix, one a head before output projections, one a size of n-grams."""
     if steps<1: raise ValueError(f'steps={steps}: at least 1')
-    dev,trains = model.head.weight.device,[p.requires_grad for p in model.parameters()]
+    dev,trains = model.head.weight.device,{n: p.requires_grad for n,p in model.named_parameters()}
     model.requires_grad_(False)
     parts = _parts(model)
     factors = {k: _Factors(n, m.weight.shape[-1]//n).to(dev) for k,(m,n) in parts.items()}
@@ -154,7 +154,7 @@ def rescale(
         fitted = True
     finally:
         for m,_ in parts.values(): parametrize.remove_parametrizations(m, 'weight', leave_parametrized=fitted)
-        for p,t in zip(model.parameters(), trains): p.requires_grad_(t)
+        for n,p in model.named_parameters(): p.requires_grad_(trains[n])  # the order may have changed
         model.eval()
     return {k: f.g.exp().tolist() for k,f in factors.items()}
 

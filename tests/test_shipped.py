@@ -27,7 +27,7 @@ def test_knows_amharic():
 def test_writes_amharic():
     "Continuations of the standard prompts are valid, mostly Ethiopic, and do not loop."
     m = load_default('cpu')
-    for t in generate(m, STANDARD_PROMPTS, max_new_chars=80, temperature=.8, seed=1):
+    for t in generate(m, STANDARD_PROMPTS, max_new_chars=80, temperature=.7, seed=1):
         assert '\ufffd' not in t and ethiopic_share(t)>.7, t
         words = re.findall('[ሀ-ፚ]+', t)                 # the word separator of a dictionary is no word
         assert len(set(words))>.6*len(words), t
