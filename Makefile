@@ -5,7 +5,7 @@ READY  := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check prepare lab docs clean
+.PHONY: help demo test slow check prepare lab docs ruler clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,10 @@ test: check  ## check, run every notebook, then the tests in tests/
 	@echo "Running the notebooks ..."
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest -ra --durations=5 tests
+
+slow: $(READY)  ## what `make test` leaves out: slow cells and long fuzzing, with the time each takes
+	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --flags slow --n_workers 1 --do_print --timing
+	@OMP_NUM_THREADS=1 HNET_FUZZ=20000 $(BIN)/python -m pytest -ra --durations=0 $(wildcard tests/test_fuzz*.py)
 
 check: $(READY)  ## do notebooks, modules and README.md agree, and are the notebooks clean? (changes nothing)
 	@$(BIN)/python .ci/check.py
@@ -32,6 +36,9 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 docs: $(READY)  ## build the site into _docs (with Quarto if you have it, else with pandoc)
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python .ci/docs.py
 	@$(BIN)/python .ci/shots.py
+
+ruler:  ## how long modules and cells are, how many lines hold more than one statement
+	@$(PYTHON) .ci/ruler.py
 
 clean:  ## remove what was built (not .venv, not runs/)
 	@rm -rf build dist _docs _proc .pytest_cache nbs/nbdev.yml

@@ -9,7 +9,9 @@ parser.read(here/'settings.ini', encoding='utf8')
 cfg = parser['DEFAULT']
 lib = cfg['lib_path']
 
-def words(key): return cfg.get(key, '').split()
+def words(key):
+    "The words of a setting."
+    return cfg.get(key, '').split()
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], author=cfg['author'],
@@ -22,7 +24,7 @@ setup(
     packages=find_packages(include=[lib, f'{lib}.*']),
     package_data={lib: ['configs/*.yaml', 'policy/*.yaml', 'sample/*', 'weights/**/*']},
     install_requires=words('requirements'),
-    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'tensorboard', 'evaluate')},
+    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'evaluate')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},
     # an editable install by path, so that a folder named like the package in the working directory cannot hide it
     options={'editable_wheel': {'mode': 'compat'}}, zip_safe=False)

@@ -7,83 +7,103 @@ __all__ = ['PAD', 'BOS', 'EOS', 'VOCAB', 'UTF8_NEXT', 'KINDS', 'FEATURE_SIZES', 
            'utf8_advance', 'utf8_allowed', 'utf8_state', 'IncrementalDecoder', 'char_features', 'ethiopic_share',
            'ScriptState', 'script_features']
 
-# %% ../nbs/00_text.ipynb #0b8021d1
+# %% ../nbs/00_text.ipynb #378bb896
 import codecs, re, unicodedata
-from functools import lru_cache
 from typing import NamedTuple
 import numpy as np, torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-# %% ../nbs/00_text.ipynb #e74f8eff
+# %% ../nbs/00_text.ipynb #40b4f754
 PAD, BOS, EOS = 253, 254, 255 # padding, beginning and end of a document: bytes that UTF-8 never uses
 VOCAB = 256 # every byte is a token
 
-# %% ../nbs/00_text.ipynb #b9614b19
+# %% ../nbs/00_text.ipynb #246a882b
 def encode(
     text:str, # any text; kept exactly as it is
     bos=False, # put BOS in front
     eos=False, # put EOS at the end
 ) -> np.ndarray: # bytes (L,), uint8
     "The UTF-8 bytes of `text`. Raises ValueError where `text` holds half of a surrogate pair."
-    if not isinstance(text, str): raise TypeError(f'encode wants a str, got {type(text).__name__}')
-    try: data = text.encode('utf-8')
+    if not isinstance(text, str):
+        raise TypeError(f'encode wants a str, got {type(text).__name__}')
+    try:
+        data = text.encode('utf-8')
     except UnicodeEncodeError as e:
-        bad = f'U+{ord(text[e.start]):04X}'
-        raise ValueError(f'character {e.start} is a lone surrogate, {bad}, which UTF-8 cannot hold: '
+        code = f'U+{ord(text[e.start]):04X}'
+        raise ValueError(f'character {e.start} is a lone surrogate, {code}, which UTF-8 cannot hold: '
                          "read the file with encoding='utf-8', errors='replace'") from None
-    return np.frombuffer(bytes([BOS])*bool(bos) + data + bytes([EOS])*bool(eos), np.uint8).copy()
+    front = bytes([BOS]) if bos else b''
+    back = bytes([EOS]) if eos else b''
+    return np.frombuffer(front + data + back, np.uint8).copy()
 
-# %% ../nbs/00_text.ipynb #35c7f426
+# %% ../nbs/00_text.ipynb #4d573828
 def _as_bytes(ids) -> bytes:
     "The ids of one text as bytes, or an error that says what is wrong with them."
-    if isinstance(ids, (bytes, bytearray, memoryview)): return bytes(ids)
+    if isinstance(ids, (bytes, bytearray, memoryview)):
+        return bytes(ids)
     a = np.asarray(ids.detach().cpu() if isinstance(ids, Tensor) else ids)
-    if a.ndim != 1: raise ValueError(f'one text has shape (L,), ids have {a.shape}: decode one row at a time')
-    if not len(a): return b''
-    if a.dtype.kind not in 'iu': raise TypeError(f'ids are whole numbers from 0 to 255, got {a.dtype}')
-    if a.min() < 0 or a.max() > 255:
-        i = int(np.argmax((a < 0) | (a > 255)))
+    if a.ndim != 1:
+        raise ValueError(f'one text has shape (L,), ids have {a.shape}: decode one row at a time')
+    if len(a) == 0:
+        return b''
+    if a.dtype.kind not in 'iu':
+        raise TypeError(f'ids are whole numbers from 0 to 255, got {a.dtype}')
+    outside = (a < 0) | (a > 255)
+    if outside.any():
+        i = int(outside.argmax())
         raise ValueError(f'id {a[i]} at position {i} is not a byte (0 to 255)')
     return a.astype(np.uint8).tobytes()
 
-# %% ../nbs/00_text.ipynb #738aa798
+# %% ../nbs/00_text.ipynb #60ff5def
 def decode(
     ids, # one text: tensor, array, list or bytes, shape (L,)
     errors='replace', # for malformed bytes, as in Python: replace (gives U+FFFD), ignore or strict (raises)
 ) -> str: # the text without special bytes
     "The text of `ids`. Raises ValueError or TypeError for what is not one row of bytes."
-    data, out, at = _as_bytes(ids), [], 0
+    data = _as_bytes(ids)
+    pieces = []
+    start = 0
     for piece in re.split(rb'[\xfd-\xff]', data):
-        try: out.append(piece.decode('utf-8', errors))
-        except UnicodeDecodeError as e: # say where in the whole, not where in the piece
-            raise UnicodeDecodeError('utf-8', data, at+e.start, at+e.end, e.reason) from None
-        at += len(piece) + 1
-    return ''.join(out)
+        try:
+            pieces.append(piece.decode('utf-8', errors))
+        except UnicodeDecodeError as e: # give the place in the whole text, not in the piece
+            raise UnicodeDecodeError('utf-8', data, start+e.start, start+e.end, e.reason) from None
+        start += len(piece) + 1
+    return ''.join(pieces)
 
-# %% ../nbs/00_text.ipynb #829a3ebd
+# %% ../nbs/00_text.ipynb #c358c04d
 def char_count(
     ids, # bytes of any shape: tensor, array (mapped files too), list or bytes
 ) -> int: # number of characters that start in ids
     "Characters in `ids` without special bytes; counts over the pieces of a text add up to the whole's."
-    starts = lambda a: int((((a & 0xC0) != 0x80) & (a < PAD)).sum())
-    if isinstance(ids, Tensor): return starts(ids)
-    if isinstance(ids, (bytes, bytearray, memoryview)): ids = np.frombuffer(ids, np.uint8)
-    a, step = np.asarray(ids).reshape(-1), 1 << 24 # in steps: a mapped file is never in memory as a whole
-    return sum(starts(a[i:i+step]) for i in range(0, len(a), step))
+    if isinstance(ids, (bytes, bytearray, memoryview)):
+        ids = np.frombuffer(ids, np.uint8)
+    if isinstance(ids, Tensor):
+        ids = ids.detach().cpu().numpy()
+    flat = np.asarray(ids).reshape(-1)
+    count, step = 0, 1 << 24 # in steps: a mapped file is never in memory as a whole
+    for i in range(0, len(flat), step):
+        piece = flat[i:i+step]
+        count += int((((piece & 0xC0) != 0x80) & (piece < PAD)).sum())
+    return count
 
-# %% ../nbs/00_text.ipynb #11060d81
+# %% ../nbs/00_text.ipynb #96089a4e
 def _homophones() -> dict:
     "Code point -> code point for every letter that homophone folding changes."
-    rows = {0x1210: 0x1200, 0x1280: 0x1200, 0x12B8: 0x1200, 0x1220: 0x1230, 0x12D0: 0x12A0, 0x1340: 0x1338}
-    fold = {old+i: new+i for old,new in rows.items() for i in range(7)} # the seven orders of each row
-    fold |= {0x1217: 0x128B, 0x1227: 0x1237}                            # hwa, swa
-    fold |= {0x12C0+i: 0x1288+i for i in (0,2,3,4,5)}                   # the two labialised rows of h
-    same = {0x1203: 0x1200, 0x12A3: 0x12A0}                             # fourth order: h and the glottal stop
-    return same | {k: same.get(v, v) for k,v in fold.items()}
+    fold = {}
+    for old, new in ((0x1210, 0x1200), (0x1280, 0x1200), (0x12B8, 0x1200), # rows of h
+                     (0x1220, 0x1230), (0x12D0, 0x12A0), (0x1340, 0x1338)): # s, the glottal stop, ts
+        for order in range(7):
+            fold[old+order] = new+order
+    fold |= {0x1217: 0x128B, 0x1227: 0x1237}                               # hwa, swa
+    fold |= {0x12C0+i: 0x1288+i for i in (0,2,3,4,5)}                      # the two labialised rows of h
+    same = {0x1203: 0x1200, 0x12A3: 0x12A0}                                # fourth order as first
+    return same | {old: same.get(new, new) for old, new in fold.items()}
 
 _HOMOPHONES = _homophones()
 
-# %% ../nbs/00_text.ipynb #c752da72
+# %% ../nbs/00_text.ipynb #11441d92
 def normalize(
     text:str, # any text
     form='NFC', # Unicode form: NFC, NFD, NFKC, NFKD, or None to leave it alone
@@ -91,40 +111,49 @@ def normalize(
     modern_spacing=False, # the old word divider becomes a space, two of them a full stop
 ) -> str:
     "`text` in one spelling. Spaces are never stripped or joined. Raises ValueError for an unknown form."
+    forms = ('NFC', 'NFD', 'NFKC', 'NFKD')
+    if form is not None and form not in forms:
+        raise ValueError(f'form is one of {", ".join(forms)} or None, got {form!r}')
     if form is not None:
-        forms = ('NFC', 'NFD', 'NFKC', 'NFKD')
-        if form not in forms: raise ValueError(f'form is one of {", ".join(forms)} or None, got {form!r}')
         text = unicodedata.normalize(form, text)
-    if modern_spacing: text = text.replace('፡፡', '።').replace('፡', ' ')
-    return text.translate(_HOMOPHONES) if fold_homophones else text
+    if modern_spacing:
+        text = text.replace('፡፡', '።').replace('፡', ' ')
+    if fold_homophones:
+        text = text.translate(_HOMOPHONES)
+    return text
 
-# %% ../nbs/00_text.ipynb #d6f35f54
+# %% ../nbs/00_text.ipynb #08e4d04c
 def _utf8_automaton() -> Tensor: # (9,256), long
     "The next state for every state and byte."
-    t = torch.full((9, 256), 8, device='cpu')
-    def go(state, first, last, to): t[state, first:last+1] = to
-    go(0, 0x00, 0x7F, 0); go(0, 0xC2, 0xDF, 1); go(0, 0xE0, 0xEF, 2); go(0, 0xF0, 0xF3, 3)
-    for lead,to in ((0xE0,4), (0xED,5), (0xF0,6), (0xF4,7)): go(0, lead, lead, to)
-    for s in (1,2,3): go(s, 0x80, 0xBF, s-1)
-    go(4, 0xA0, 0xBF, 1) # lower would be overlong: two bytes are enough
-    go(5, 0x80, 0x9F, 1) # higher would be a surrogate
-    go(6, 0x90, 0xBF, 2) # lower would be overlong: three bytes are enough
-    go(7, 0x80, 0x8F, 2) # higher would be above U+10FFFF
-    return t
+    table = torch.full((9, 256), 8, device='cpu')
+    for state, first, last, to in (
+        (0, 0x00, 0x7F, 0), (0, 0xC2, 0xDF, 1), (0, 0xE0, 0xEF, 2), (0, 0xF0, 0xF3, 3),
+        (0, 0xE0, 0xE0, 4), (0, 0xED, 0xED, 5), (0, 0xF0, 0xF0, 6), (0, 0xF4, 0xF4, 7),
+        (1, 0x80, 0xBF, 0), (2, 0x80, 0xBF, 1), (3, 0x80, 0xBF, 2),
+        (4, 0xA0, 0xBF, 1), (5, 0x80, 0x9F, 1), (6, 0x90, 0xBF, 2), (7, 0x80, 0x8F, 2)):
+        table[state, first:last+1] = to
+    return table
 
 UTF8_NEXT = _utf8_automaton() # the next state (9,256), long: 0 = between characters, 8 = refused
 
-# %% ../nbs/00_text.ipynb #2a7f3a6b
-_makers, _tables = {'next': lambda: UTF8_NEXT}, {}
+# %% ../nbs/00_text.ipynb #a8cd7fb2
+_tables = {'next': UTF8_NEXT} # name -> the table on the CPU
+_copies = {} # (name, device) -> its copy there
 
-@torch.compiler.assume_constant_result # so that torch.compile needs no graph break here
+def _copy(name, device) -> Tensor:
+    "The copy of a constant table on `device`."
+    if (name, device) not in _copies:
+        with torch.inference_mode(False):
+            _copies[name, device] = _tables[name].to(device)
+    return _copies[name, device]
+
+_copy._dynamo_marked_constant = True # torch.compiler.assume_constant_result, without importing the compiler
+
 def _table(name, device) -> Tensor:
     "A constant table on `device`."
-    if (name, device) not in _tables:
-        with torch.inference_mode(False): _tables[name, device] = _makers[name]().to(device)
-    return _tables[name, device]
+    return _tables[name] if device.type == 'cpu' else _copy(name, device)
 
-# %% ../nbs/00_text.ipynb #9497eb29
+# %% ../nbs/00_text.ipynb #51661185
 def utf8_advance(
     states:Tensor, # automaton states, long, any shape; zeros at the start of a text
     ids:Tensor, # the byte that follows each state, same shape
@@ -132,163 +161,210 @@ def utf8_advance(
     "The automaton's states one byte later."
     return _table('next', states.device)[states, ids.long()]
 
-# %% ../nbs/00_text.ipynb #52da20e1
+# %% ../nbs/00_text.ipynb #04b6abc9
 def utf8_allowed(
     states:Tensor, # automaton states, long (B,)
 ) -> Tensor: # bool (B,256): True where that byte keeps the text valid
     "Which bytes may come next. In state 8 there are none."
     return _table('next', states.device)[states] != 8
 
-# %% ../nbs/00_text.ipynb #25f09261
+# %% ../nbs/00_text.ipynb #e247d3fd
+def _reader() -> tuple: # next node (15*256,), state (15,) and position (15,) of each node
+    "The automaton that starts again behind a malformed byte."
+    open_nodes = [(1,0), (2,0), (4,0), (5,0), (3,0), (6,0), (7,0), (1,1), (2,1), (1,2)] # (state, position)
+    state = torch.tensor([0]*5 + [s for s, _ in open_nodes])
+    position = torch.tensor([0,1,2,3,4] + [p for _, p in open_nodes])
+    node = torch.full((9, 5), 4) # (state, position) -> node; a refused byte is node 4
+    node[state[5:], position[5:]] = torch.arange(5, len(state))
+    node[0, :4] = torch.arange(4)
+    to = UTF8_NEXT[state] # (15,256)
+    fresh = UTF8_NEXT[0]
+    place = torch.where(state > 0, position + 1, 0)[:, None].expand_as(to)
+    broken = to == 8 # broken off: this byte may be a new beginning
+    table = node[torch.where(broken, fresh, to), torch.where(broken, 0, place)]
+    return table.flatten(), state, position
+
+_tables['read'], _tables['state'], _tables['position'] = _reader()
+
+# %% ../nbs/00_text.ipynb #23f73d04
+def _read_nodes(
+    x:Tensor, # bytes (B,L+3), long: the three bytes before the text, then the text
+) -> Tensor: # node of every byte of the text (B,L)
+    "Where every byte stands in its character, all bytes at once."
+    read = _table('read', x.device)
+    n = x.shape[1] - 3
+    node = read[x[:, :n]]
+    for k in (1, 2, 3):
+        node = read[(node << 8) + x[:, k:n+k]]
+    return node
+
+# %% ../nbs/00_text.ipynb #bca20083
 def utf8_state(
     ids:Tensor, # the bytes so far (B,L), special and malformed bytes included
 ) -> Tensor: # automaton states (B,), long, never 8
     "The state after any bytes; it starts again behind a malformed or special byte, as a decoder does."
-    nxt = _table('next', ids.device)
-    s = torch.zeros(ids.shape[0], dtype=torch.long, device=ids.device)
-    for b in ids[:, -4:].long().unbind(1): # a character has at most 4 bytes: nothing earlier matters
-        s, fresh = nxt[s, b], nxt[0][b]
-        s = torch.where(s == 8, fresh, s)
-        s = torch.where(s == 8, 0, s)
-    return s
+    x = pad(ids[:, -4:].long(), (max(4-ids.shape[1], 0), 0), value=PAD)
+    return _table('state', x.device)[_read_nodes(x)[:, 0]]
 
-# %% ../nbs/00_text.ipynb #8d5f9fb4
+# %% ../nbs/00_text.ipynb #bd876e8d
 class IncrementalDecoder:
     "Bytes in, text out as soon as a character completes; malformed bytes come out as U+FFFD and never block."
-    def __init__(self): self._dec = codecs.getincrementaldecoder('utf-8')('replace')
+    def __init__(self):
+        self._decoder = codecs.getincrementaldecoder('utf-8')('replace')
+
     def feed(self,
         byte:int, # the next byte, 0 to 255; a special byte prints nothing and ends an unfinished character
     ) -> str: # what is certain now, often empty
-        "Take one byte. Raises ValueError if it is none."
+        "Take one byte. Raises ValueError for a number that is not a byte."
         byte = int(byte)
-        if not 0 <= byte <= 255: raise ValueError(f'{byte} is not a byte (0 to 255)')
-        return self.flush() if byte >= PAD else self._dec.decode(bytes([byte]))
+        if not 0 <= byte <= 255:
+            raise ValueError(f'{byte} is not a byte (0 to 255)')
+        if byte >= PAD:
+            return self.flush()
+        return self._decoder.decode(bytes([byte]))
+
     def flush(self) -> str: # U+FFFD if a character was unfinished, else empty
         "End of the text. Nothing stays behind, and the decoder is ready for the next text."
-        return self._dec.decode(b'', final=True)
+        return self._decoder.decode(b'', final=True)
 
-# %% ../nbs/00_text.ipynb #81ca690a
+# %% ../nbs/00_text.ipynb #edfd7947
 KINDS = ('none', 'space', 'punctuation', 'digit', 'ethiopic', 'latin', 'other', 'symbol', 'special')
-# the five Ethiopic blocks, end excluded
-_BLOCKS = (0x1200,0x1380), (0x1380,0x13A0), (0x2D80,0x2DE0), (0xAB00,0xAB30), (0x1E7E0,0x1E800)
-_N_ROWS = sum(b-a for a,b in _BLOCKS) // 8
+_BLOCKS = ((0x1200,0x1380), (0x1380,0x13A0), (0x2D80,0x2DE0), (0xAB00,0xAB30), (0x1E7E0,0x1E800))
+_N_ROWS = sum(end-start for start, end in _BLOCKS) // 8
 FEATURE_SIZES = (5, 1+_N_ROWS, 9, len(KINDS)) # position in character, consonant family, vowel order, kind
 _TOP = 0x20000 # from here on everything is of kind other
 
-# %% ../nbs/00_text.ipynb #823cb2a7
-_LATIN = {cp for a,b in ((0x41,0x2B0), (0x1E00,0x1F00), (0x2C60,0x2C80), (0xA722,0xA800), (0xAB30,0xAB70),
-                         (0xFB00,0xFB07), (0xFF21,0xFF5B)) for cp in range(a,b)} # where Latin letters live
+# %% ../nbs/00_text.ipynb #2e9be289
+_LATIN = np.zeros(_TOP, bool) # where Latin letters live
+for _first, _end in ((0x41,0x2B0), (0x1E00,0x1F00), (0x2C60,0x2C80), (0xA722,0xA800), (0xAB30,0xAB70),
+                     (0xFB00,0xFB07), (0xFF21,0xFF5B)):
+    _LATIN[_first:_end] = True
 
-def _kind(cp) -> str:
-    "Kind of a code point that is not an Ethiopic letter."
-    if cp in (9,10,11,12,13,0x85,0x1361): return 'space'
-    if 0x1360 <= cp <= 0x1368: return 'punctuation'
-    if 0x1390 <= cp <= 0x1399 or 0x1F000 <= cp < 0x1FB00: return 'symbol' # tone marks; emoji and the like
-    cat = unicodedata.ucd_3_2_0.category(chr(cp))
-    if cp in _LATIN and (cat[0] == 'L' or cat == 'Cn'): return 'latin'
-    if cat == 'Cn' and 0x2000 <= cp < 0x2C00: return 'symbol'             # blocks of symbols
-    if cat in ('Cc', 'Cf'): return 'special'
-    return {'Z':'space', 'P':'punctuation', 'N':'digit', 'S':'symbol'}.get(cat[0], 'other')
+def _kinds() -> np.ndarray: # (0x20000,), int64
+    "Kind of every code point that is not an Ethiopic letter; later rules win."
+    category = unicodedata.ucd_3_2_0.category
+    names = np.array([category(c) for c in map(chr, range(_TOP))])
+    code = np.arange(_TOP)
+    kind = np.full(_TOP, KINDS.index('other'))
+    for name, where in (
+        ('space', np.char.startswith(names, 'Z')),
+        ('punctuation', np.char.startswith(names, 'P')),
+        ('digit', np.char.startswith(names, 'N')),
+        ('symbol', np.char.startswith(names, 'S')),
+        ('special', (names == 'Cc') | (names == 'Cf')),
+        ('symbol', (names == 'Cn') & (code >= 0x2000) & (code < 0x2C00)), # blocks of symbols
+        ('latin', _LATIN & (np.char.startswith(names, 'L') | (names == 'Cn'))),
+        ('symbol', (code >= 0x1390) & (code <= 0x1399) | (code >= 0x1F000) & (code < 0x1FB00)), # tones; emoji
+        ('punctuation', (code >= 0x1360) & (code <= 0x1368)),
+        ('space', np.isin(code, (9, 10, 11, 12, 13, 0x85, 0x1361)))):
+        kind[where] = KINDS.index(name)
+    return kind
 
-# %% ../nbs/00_text.ipynb #3a18e8c1
-@lru_cache(None)
+# %% ../nbs/00_text.ipynb #495e40ca
 def _char_table() -> Tensor: # (0x20001,), long
     "family << 8 | order << 4 | kind for every code point; the last entry stands for all higher ones."
-    t = np.array([KINDS.index(_kind(cp)) for cp in range(_TOP)] + [KINDS.index('other')])
-    cp = np.concatenate([np.arange(a,b) for a,b in _BLOCKS])
-    row = 1 + np.arange(len(cp))//8
-    letter = (cp < 0x135D) | (cp >= 0x1380) & (cp < 0x1390) | (cp >= 0x13A0) # not marks, digits and so on
-    packed = row << 8 | (cp%8 + 1) << 4 | KINDS.index('ethiopic')
-    t[cp[letter]] = packed[letter] # holes in the chart too: Unicode fills them with letters
-    return torch.from_numpy(t.astype(np.int64))
+    table = np.append(_kinds(), KINDS.index('other'))
+    code = np.concatenate([np.arange(start, end) for start, end in _BLOCKS])
+    row = 1 + np.arange(len(code))//8
+    packed = row << 8 | (code%8 + 1) << 4 | KINDS.index('ethiopic')
+    mark = (code >= 0x135D) & (code < 0x1380) | (code >= 0x1390) & (code < 0x13A0) # marks, digits and so on
+    table[code[~mark]] = packed[~mark] # holes in the chart too: Unicode fills them with letters
+    return torch.from_numpy(table.astype(np.int64))
 
-_makers['char'] = _char_table
+_tables['char'] = _char_table()
 
-# %% ../nbs/00_text.ipynb #6b0ff56b
+# %% ../nbs/00_text.ipynb #cd604fae
 def char_features(
     text:str, # any text of n characters
 ) -> np.ndarray: # int64 (n,3): consonant family, vowel order, kind
     "What the table says about each character of one text."
-    cp = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32).astype(np.int64)
-    p = _char_table().numpy()[cp.clip(max=_TOP)]
-    return np.stack([p >> 8, p >> 4 & 15, p & 15], -1)
+    codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32).astype(np.int64)
+    packed = _tables['char'].numpy()[codes.clip(max=_TOP)]
+    return np.stack([packed >> 8, packed >> 4 & 15, packed & 15], -1)
 
-# %% ../nbs/00_text.ipynb #13744109
+# %% ../nbs/00_text.ipynb #e7a59ae2
 def ethiopic_share(
     text:str, # any text
 ) -> float: # 0 to 1; 0 for a text without letters
     "Share of Ethiopic letters among the letters of `text` (Ethiopic, Latin and all other scripts)."
-    n = np.bincount(char_features(text)[:,2], minlength=len(KINDS))
-    eth, latin, other = (int(n[KINDS.index(k)]) for k in ('ethiopic', 'latin', 'other'))
-    return eth / max(eth+latin+other, 1)
+    count = np.bincount(char_features(text)[:,2], minlength=len(KINDS))
+    ethiopic, latin, other = (int(count[KINDS.index(k)]) for k in ('ethiopic', 'latin', 'other'))
+    return ethiopic / max(ethiopic+latin+other, 1)
 
-# %% ../nbs/00_text.ipynb #952dc232
-def _within() -> Tensor:
-    "The automaton inside one character, flat: nothing may follow a complete one."
-    t = UTF8_NEXT.clone()
-    t[0] = 8
-    return t.flatten()
+# %% ../nbs/00_text.ipynb #ec1b7284
+_tables['mask'] = torch.tensor([[0, 0, 0, 0x7F], [0, 0, 0x1F, 63], [0, 0x0F, 63, 63], [7, 63, 63, 63], [0]*4])
+_tables['shift'] = torch.tensor([18, 12, 6, 0])
+_tables['unpack'] = torch.tensor([[8, 4, 0], [255, 15, 15]])
 
-def _lead_bits() -> Tensor:
-    "What a lead byte gives to the code point (256,)."
-    b = torch.arange(256, device='cpu')
-    return b & torch.where(b < 0x80, 0x7F, torch.where(b < 0xE0, 31, torch.where(b < 0xF0, 15, 7)))
-
-_makers |= {'within': _within, 'lead_bits': _lead_bits}
-
-# %% ../nbs/00_text.ipynb #045d7b63
-def _characters(
+def _completed(
     x:Tensor, # bytes (B,L+3), long: the three bytes before the text, then the text
-) -> tuple: # (B,L) each: position in character, True where a character completes, its code point
-    "Read a character from each of the four bytes where it can have started, for all bytes at once."
-    within, start = _table('within', x.device), _table('next', x.device)[0][x]
-    s, v = start, _table('lead_bits', x.device)[x]
-    pos, done, code = torch.where(start[:,3:] == 8, 4, 0), start[:,3:] == 0, v[:,3:]
-    for k in (1,2,3): # s, v: state and code point so far, at t, of the character that started at t-k
-        s, v = within[(s[:,:-1] << 8) + x[:,k:]], (v[:,:-1] << 6) + (x[:,k:] & 63)
-        now = s[:,3-k:]
-        pos = torch.where(now != 8, k, pos)
-        code = torch.where(now == 0, v[:,3-k:], code)
-        done = done | (now == 0)
-    return pos, done, code
+    pos:Tensor, # position of each byte of the text in its character (B,L)
+) -> Tensor: # packed features (B,L), meaningful where a character completes
+    "Look up the character that each byte completes."
+    L = pos.shape[1]
+    four = torch.stack([x[:, k:L+k] for k in range(4)], -1)              # (B,L,4), the last four bytes
+    bits = four & _table('mask', x.device)[pos]
+    code = (bits << _table('shift', x.device)).sum(-1)
+    char = _table('char', x.device)[code.clamp(max=_TOP)]
+    return torch.where(pos == 4, KINDS.index('special'), char)
 
-# %% ../nbs/00_text.ipynb #d9441488
+# %% ../nbs/00_text.ipynb #1fc12c65
 class ScriptState(NamedTuple):
-    "What `script_features` needs to go on; index both tensors to select or reorder rows."
+    "What `script_features` needs to continue; rows come first in every tensor."
     tail: Tensor # the last three bytes (B,3), long
     last: Tensor # packed features of the last completed character (B,), long
 
-# %% ../nbs/00_text.ipynb #f28e44f4
+    def pick(self,
+        rows, # row numbers, a row may come twice
+    ) -> 'ScriptState':
+        "The state of these rows."
+        return ScriptState(*(t[rows] for t in self))
+
+    @staticmethod
+    def join(
+        states, # several states
+    ) -> 'ScriptState':
+        "The rows of all, one after another."
+        return ScriptState(*(torch.cat(tensors) for tensors in zip(*states)))
+
+# %% ../nbs/00_text.ipynb #b04e4642
 def _check_ids(ids) -> Tensor:
     "ids as long (B,L), or an error. Values are looked at on the CPU only: elsewhere that means waiting."
-    if not isinstance(ids, Tensor): raise TypeError(f'ids are a tensor (B,L), got {type(ids).__name__}')
+    if not isinstance(ids, Tensor):
+        raise TypeError(f'ids are a tensor (B,L), got {type(ids).__name__}')
     if ids.ndim != 2:
         raise ValueError(f'ids have shape (B,L), got {tuple(ids.shape)}; for one text use ids[None]')
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f'ids are whole numbers from 0 to 255, got {ids.dtype}')
-    if ids.device.type == 'cpu' and ids.numel() and not torch.compiler.is_compiling():
+    if ids.device.type == 'cpu' and not torch.compiler.is_compiling() and ids.numel():
         lo, hi = (int(v) for v in ids.aminmax())
-        if lo < 0 or hi > 255: raise ValueError(f'ids hold {lo if lo < 0 else hi}, not a byte (0 to 255)')
+        if lo < 0 or hi > 255:
+            raise ValueError(f'ids hold {lo if lo < 0 else hi}, not a byte (0 to 255)')
     return ids.long()
 
-# %% ../nbs/00_text.ipynb #7276f845
+# %% ../nbs/00_text.ipynb #6129af09
 def script_features(
     ids:Tensor, # bytes (B,L), any integer type
     state:ScriptState=None, # where an earlier call stopped, same rows; None at the start of a text
 ) -> tuple: # features, long (B,L,4); completes, bool (B,L); the new state
     """At each byte: position in character; family, vowel order and kind of the last completed character.
     Causal. `FEATURE_SIZES` has the sizes of the columns. Raises ValueError for a wrong shape, a value that
-    is no byte (looked for on the CPU only) or a state with other rows, TypeError for a wrong type."""
-    x = _check_ids(ids)
-    if state is None: state = ScriptState(x.new_full((len(x),3), PAD), x.new_zeros(len(x)))
-    if len(state.last) != len(x): raise ValueError(f'state has {len(state.last)} rows and ids have {len(x)}')
-    x = torch.cat([state.tail, x], 1)                                    # (B, 3+L)
-    pos, done, code = _characters(x)
-    completes = done | (pos == 4)
-    char = torch.where(done, _table('char', x.device)[code.clamp(max=_TOP)], KINDS.index('special'))
-    char = torch.cat([state.last[:,None], char], 1)                      # (B, 1+L): the state's, then ours
-    at = torch.arange(1, pos.shape[1]+1, device=x.device) * completes    # place of a completed one, else 0
-    at = torch.nn.functional.pad(at, (1,0)).cummax(1).values             # place of the last completed one
-    char = char.gather(1, at)
-    feats = torch.stack([pos, *(c[:,1:] for c in (char >> 8, char >> 4 & 15, char & 15))], -1)
-    return feats, completes, ScriptState(x[:,-3:].clone(), char[:,-1].clone())
+    is not a byte (checked on the CPU only) or a state with other rows, TypeError for a wrong type."""
+    ids = _check_ids(ids)
+    B, L = ids.shape
+    if state is None:
+        state = ScriptState(ids.new_full((B, 3), PAD), ids.new_zeros(B))
+    if len(state.last) != B:
+        raise ValueError(f'state has {len(state.last)} rows and ids have {B}')
+    x = torch.cat([state.tail, ids], 1)                                  # (B, 3+L)
+    node = _read_nodes(x)
+    pos = _table('position', x.device)[node]
+    completes = node < 5
+    packed = torch.cat([state.last[:,None], _completed(x, pos)], 1)      # (B, 1+L): the state's, then ours
+    place = torch.arange(1, L+1, device=x.device) * completes            # of a completed character, else 0
+    place = pad(place, (1,0)).cummax(1).values                           # of the last one, at each byte
+    packed = packed.gather(1, place)
+    shift, mask = _table('unpack', x.device)
+    columns = (packed[:,1:,None] >> shift) & mask
+    feats = torch.cat([pos[...,None], columns], -1)
+    return feats, completes, ScriptState(x[:,L:].clone(), packed[:,L].clone())

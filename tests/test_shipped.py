@@ -1,8 +1,9 @@
 """The model in the package: small, quick to load, and it writes Amharic."""
 import re, time, unicodedata
 import torch
-from hnet_amharic.model import PACKAGE
-from hnet_amharic.generation import STANDARD_PROMPTS, default_weights, generate, load_default
+from hnet_amharic.config import PACKAGE
+from hnet_amharic.model import default_weights, load_default
+from hnet_amharic.generation import STANDARD_PROMPTS, generate
 from hnet_amharic.text import encode, ethiopic_share
 
 def test_size_and_card():
@@ -13,7 +14,8 @@ def test_size_and_card():
     for word in ('CC0', 'CC BY-SA', 'bits per byte', 'Limits'): assert word in card, word
 
 def test_loads_quickly():
-    t = time.perf_counter(); load_default('cpu')
+    t = time.perf_counter()
+    load_default('cpu')
     assert time.perf_counter()-t<5
 
 def test_knows_amharic():
@@ -36,5 +38,5 @@ def test_sample_text():
     "At least 60 KB of original text: NFC, no repeated lines."
     text = '\n'.join(p.read_text(encoding='utf8') for p in sorted((PACKAGE/'sample').glob('*.txt')))
     assert len(text.encode())>=60_000 and unicodedata.is_normalized('NFC', text)
-    lines = [l for l in text.splitlines() if l]
+    lines = [l for l in text.split('\n') if l]
     assert len(lines)==len(set(lines))
