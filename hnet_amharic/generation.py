@@ -399,7 +399,7 @@ class Batch:
         pieces, self.pieces = self.pieces, []
         return pieces
 
-# %% ../nbs/14_generation.ipynb #90a6b4ad
+# %% ../nbs/14_generation.ipynb #d0470056
 @patch
 def join(self:Batch) -> Iterator:
     "Read the prompts of the next texts; yields between two pieces. At the end they have rows and a first byte."
@@ -414,12 +414,13 @@ def join(self:Batch) -> Iterator:
         self.joining.append(self.waiting.popleft())
     first, keys = list(found.values()), list(found)
     rows = torch.tensor([keys.index((id(t.cache), t.unread)) for t in self.joining])
-    cache = HNetCache.join([self.model.new_cache(1) if t.cache is None else t.cache for t in first])
+    caches = [self.model.new_cache(1) if t.cache is None else t.cache for t in first]
+    cache = type(caches[0]).join(caches)
     logits = torch.cat([torch.empty(1, 256) if t.logits is None else t.logits for t in first])
     yield from read_rows(self.model, [t.unread for t in first], cache, logits)
     if len(first)<len(rows):
         cache = cache.pick(rows)
-    self.cache = HNetCache.join([self.cache, cache]) if self.live else cache
+    self.cache = type(cache).join([self.cache, cache]) if self.live else cache
     group, self.joining = self.joining, []
     self.live = self.live+group
     self.choose(group, logits[rows])
