@@ -10,10 +10,8 @@ import difflib, json, os, threading
 from pathlib import Path
 import yaml
 
-# %% ../nbs/01_files.ipynb #e0a8126b
-def full_path(
-    path, # str or Path
-) -> Path:
+# %% ../nbs/01_files.ipynb #d03c2ed9
+def full_path(path) -> Path:
     "A path with `~` expanded."
     return Path(path).expanduser()
 

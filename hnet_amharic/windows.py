@@ -15,16 +15,13 @@ from fastai.torch_core import default_device
 from .text import EOS, PAD, decode
 from .data import BadData, mix64, stable_key
 
-# %% ../nbs/03_windows.ipynb #a4ac1ad2
+# %% ../nbs/03_windows.ipynb #473d1232
 class Ring:
-    "Documents joined end to start into a ring of bytes."
-    def __init__(self,
-        view, # ByteCorpus or a view of one
-        keep, # mask over the documents of the view
-    ):
-        starts, ends = view.starts[keep], view.ends[keep]
+    "Documents joined end to start into a ring of bytes; `keep` is a mask over those of a corpus."
+    def __init__(self, corpus, keep):
+        starts, ends = corpus.starts[keep], corpus.ends[keep]
         begins = np.r_[True, starts[1:] != ends[:-1]] # True where a run begins
-        self.data = view.data
+        self.data = corpus.data
         self.run_starts = starts[begins]
         lengths = ends[np.r_[begins[1:], True]] - self.run_starts
         self.run_places = np.r_[0, np.cumsum(lengths)] # where runs begin in the ring, and its length
@@ -32,114 +29,92 @@ class Ring:
     def __len__(self):
         return int(self.run_places[-1])
 
-    def read(self,
-        pos:int, # where to start; taken modulo the length
-        n:int, # how many bytes
-    ) -> np.ndarray: # (n,) uint8
-        "Read `n` bytes from `pos`, going round as often as needed."
-        out, filled, pos = np.empty(n, np.uint8), 0, int(pos) % len(self)
-        run = int(np.searchsorted(self.run_places, pos, 'right')) - 1
-        while filled < n:
-            take = min(n - filled, int(self.run_places[run+1]) - pos)
-            start = int(self.run_starts[run]) + pos - int(self.run_places[run])
-            out[filled:filled+take] = self.data[start:start+take]
-            filled += take
-            run = (run + 1) % len(self.run_starts)
-            pos = int(self.run_places[run])
-        return out
+    def where(self, pos:int, n:int) -> np.ndarray: # (n,)
+        "Where the `n` bytes from `pos` on are in the data, going round as often as needed."
+        places = (pos + np.arange(n)) % len(self)
+        run = np.searchsorted(self.run_places, places, 'right') - 1
+        return self.run_starts[run] + places - self.run_places[run]
 
-# %% ../nbs/03_windows.ipynb #c2364373
-def _doc_weights(view, weights) -> np.ndarray: # (documents,)
+    def read(self, pos:int, n:int) -> np.ndarray: # (n,) uint8
+        "Read `n` bytes from `pos` on."
+        return np.asarray(self.data[self.where(pos, n)])
+
+# %% ../nbs/03_windows.ipynb #488e698d
+def _doc_weights(corpus, weights) -> np.ndarray: # (documents,)
     "Weight of every document; refuses unknown sources, negative weights, and a mix with nothing in it."
     for source, weight in weights.items():
-        if source not in view.sources:
-            raise BadData(f"weights: no source '{source}'. The sources are: {', '.join(view.sources[:20])}")
+        if source not in corpus.sources:
+            raise BadData(f"weights: no source '{source}'. The sources are: {', '.join(corpus.sources[:20])}")
         if not 0 <= weight < float('inf'):
             raise BadData(f"weights: '{source}' has weight {weight}; it must be a number from 0 up")
-    weight = np.array([float(weights.get(source, 1)) for source in view.sources])[view.source_of_doc]
+    weight = np.array([float(weights.get(source, 1)) for source in corpus.sources])[corpus.source_of_doc]
     if not weight.any():
         raise BadData('weights: every source has weight 0; nothing is left to train on')
     return weight
 
-# %% ../nbs/03_windows.ipynb #00435828
+# %% ../nbs/03_windows.ipynb #5c1ebb92
 class WindowStream:
-    "Training windows as a function of (seed, epoch, number): the position is all there is to remember."
+    "Training windows as a function of (seed, number): the number is all there is to remember."
     def __init__(self,
-        corpus, # ByteCorpus or a view of one
+        corpus, # ByteCorpus
         length:int, # targets per window; a window has one byte more
         seed=0, # another seed: other cuts, another order
         weights=None, # {source name: times its documents pass per epoch}; sources not named: 1
     ):
-        if length < 1:
-            raise BadData(f'WindowStream: length must be at least 1, not {length}')
-        if corpus.n_bytes <= length:
-            raise BadData(f'The text has {corpus.n_bytes:,} bytes, less than one window of {length+1:,}. '
-                          'Add text, or use a smaller length.')
+        if not 0 < length < corpus.n_bytes:
+            raise BadData(f'A window of {length:,} bytes must be at least 1 byte long and shorter than the text, '
+                          f'{corpus.n_bytes:,} bytes. Add text, or use another length.')
         self.corpus, self.length, self.seed, self.weights = corpus, int(length), int(seed), weights or {}
         weight = _doc_weights(corpus, self.weights)
         values = np.unique(weight[weight > 0])
         self.rings = [Ring(corpus, weight == v) for v in values]
         self.counts = [max(1, int(len(ring) * v // self.length)) for ring, v in zip(self.rings, values)]
-        content = hashlib.blake2b(digest_size=8)
-        for part in (corpus.doc_hash, corpus.ends - corpus.starts, weight):
-            content.update(np.ascontiguousarray(part))
-        self.fingerprint = content.hexdigest() # changes with the documents, their order and their weights
+        self.n_windows = sum(self.counts) # in an epoch
+        content = b''.join(o.tobytes() for o in (corpus.doc_hash, corpus.ends - corpus.starts, weight))
+        self.fingerprint = hashlib.blake2b(content, digest_size=8).hexdigest() # of documents, order and weights
         self._order = None, None
 
-    def windows_per_epoch(self, epoch=0) -> int:
-        "Windows in an epoch; the same number in every epoch."
-        return sum(self.counts)
-
-# %% ../nbs/03_windows.ipynb #85a62fef
+# %% ../nbs/03_windows.ipynb #881f2fd7
 @patch
-def order(self:WindowStream,
-    epoch:int, # which epoch
-) -> np.ndarray: # permutation of the windows of that epoch
+def order(self:WindowStream, epoch:int) -> np.ndarray: # permutation of the windows of that epoch
     "The order of the windows in `epoch`: a seeded shuffle, kept until another epoch is asked for."
-    kept, order = self._order
-    if kept != epoch:
-        number = np.arange(self.windows_per_epoch(), dtype=np.uint64)
-        order = np.argsort(mix64(number + stable_key('order', self.seed, int(epoch))), kind='stable')
-        self._order = epoch, order
-    return order
+    if self._order[0] != epoch:
+        number = np.arange(self.n_windows, dtype=np.uint64)
+        self._order = epoch, np.argsort(mix64(number + stable_key('order', self.seed, epoch)), kind='stable')
+    return self._order[1]
 
 @patch
-def place(self:WindowStream,
-    epoch:int, # which epoch
-    i:int, # which window, 0 to windows_per_epoch()-1
-) -> tuple: # (ring number, position in that ring)
-    "Where window `i` of `epoch` begins."
-    number, ring = int(self.order(epoch)[i]), 0
-    while number >= self.counts[ring]:
-        number -= self.counts[ring]
+def place(self:WindowStream, number:int) -> tuple: # (ring number, position in that ring)
+    "Where window `number` begins, counted from the start of training."
+    epoch, i = divmod(number, self.n_windows)
+    turn, ring = int(self.order(epoch)[i]), 0
+    while turn >= self.counts[ring]:
+        turn -= self.counts[ring]
         ring += 1
-    cut = int(stable_key('cut', self.seed, int(epoch), ring)) % self.length # every epoch cuts elsewhere
-    return ring, (int(epoch) * self.counts[ring] + number) * self.length + cut # behind the epoch before
+    cut = int(stable_key('cut', self.seed, epoch, ring)) % self.length # every epoch cuts elsewhere
+    return ring, (epoch * self.counts[ring] + turn) * self.length + cut # behind the epoch before
 
 @patch
-def window(self:WindowStream,
-    epoch:int, # which epoch
-    i:int, # which window, 0 to windows_per_epoch()-1
-) -> np.ndarray: # (length+1,) uint8
-    "Window `i` of `epoch`."
-    ring, pos = self.place(epoch, i)
+def window(self:WindowStream, number:int) -> np.ndarray: # (length+1,) uint8
+    "Window `number`, counted from the start of training."
+    ring, pos = self.place(number)
     return self.rings[ring].read(pos, self.length + 1)
 
-# %% ../nbs/03_windows.ipynb #fb0451e8
+# %% ../nbs/03_windows.ipynb #3ee17cda
 class DocWindows:
     "Fixed windows for validation: every byte after a document's first is a target exactly once."
     def __init__(self,
-        view, # ByteCorpus or a view of one
+        corpus, # ByteCorpus
         length:int, # bytes per window
         context=0, # bytes at the start of a window that repeat the window before and are no targets
         max_windows=None, # keep at most this many, evenly spread; None: all
     ):
         if not 0 <= context < length:
             raise BadData(f'DocWindows: context must be from 0 to length-1 ({length-1}), not {context}')
-        self.view, self.length, self.context = view, int(length), int(context)
-        n_targets, step = view.ends - view.starts - 1, self.length - self.context
+        self.corpus, self.length, self.context = corpus, int(length), int(context)
+        n_targets, step = corpus.ends - corpus.starts - 1, self.length - self.context
         per_doc = 1 + np.maximum(0, -((self.length - n_targets) // step)) # the first repeats nothing
-        self.doc = np.repeat(np.arange(len(view)), per_doc)
+        self.doc = np.repeat(np.arange(len(corpus)), per_doc)
         self.number = np.arange(len(self.doc)) - np.repeat(np.cumsum(per_doc) - per_doc, per_doc)
         if max_windows and max_windows < len(self.doc):
             pick = np.linspace(0, len(self.doc) - 1, max_windows).round().astype(int)
@@ -152,39 +127,33 @@ class DocWindows:
         "(x, y) of window `i`, uint8 (length,) each; y is PAD where there is no target."
         x, y = np.full((2, self.length), PAD, np.uint8)
         doc, number = int(self.doc[i]), int(self.number[i])
-        start = int(self.view.starts[doc]) + number * (self.length - self.context)
-        piece = np.asarray(self.view.data[start:min(start + self.length + 1, int(self.view.ends[doc]))])
+        start = int(self.corpus.starts[doc]) + number * (self.length - self.context)
+        piece = np.asarray(self.corpus.data[start:min(start + self.length + 1, int(self.corpus.ends[doc]))])
         x[:len(piece)-1] = piece[:-1] # the last byte has nothing to predict
         y[:len(piece)-1] = piece[1:]
-        if number:
-            y[:self.context] = PAD
+        y[:self.context if number else 0] = PAD
         return x, y
 
-# %% ../nbs/03_windows.ipynb #39d16ecd
+# %% ../nbs/03_windows.ipynb #6bcf964b
 class _ByteLoader(DataLoader):
     "What both loaders share: pairs of uint8 arrays to long tensors on the device, and a look at them."
     n_inp = 1
     def _batch(self, x, y) -> tuple: # x, y: long (B, L)
-        pair = tuple(torch.from_numpy(np.ascontiguousarray(o)).long() for o in (x, y))
-        if self.device is not None:
-            pair = tuple(o.to(self.device) for o in pair)
+        pair = tuple(torch.from_numpy(np.ascontiguousarray(o)).to(self.device, torch.long) for o in (x, y))
         return self.after_batch(pair)
 
     def new(self, *args, **kwargs):
         "Itself: a loader whose position is state cannot be cloned."
         return self
 
-    def show_batch(self,
-        b=None, # a batch (x, y); None: the one that comes next
-        max_n=4, # rows to show
-        **kwargs):
-        "Print rows of a batch as text; | stands for the end of a document."
+    def show_batch(self, b=None, max_n=4, **kwargs):
+        "Print rows of a batch, or of the one that comes next, as text; | stands for the end of a document."
         x, y = self.one_batch() if b is None else b
         for row in x[:max_n].tolist():
             print(' | '.join(decode(part, errors='ignore').replace('\n', ' ')
                              for part in bytes(row).split(bytes([EOS]))))
 
-# %% ../nbs/03_windows.ipynb #6bc3ad93
+# %% ../nbs/03_windows.ipynb #82246649
 class TrainLoader(_ByteLoader):
     "Endless stream of training batches (x, y), handed out `len(self)` at a time."
     def __init__(self,
@@ -196,77 +165,49 @@ class TrainLoader(_ByteLoader):
         for name, value in (('bs', bs), ('steps_per_epoch', steps)):
             if value is not None and value < 1:
                 raise BadData(f'{name} must be at least 1, not {value}')
-        self.stream, self.steps = stream, int(steps or max(1, stream.windows_per_epoch() // bs))
-        self.epoch, self.position = 0, 0 # of the next window in the stream
+        self.stream, self.steps = stream, int(steps or max(1, stream.n_windows // bs))
+        self.window = 0 # the next one of the stream
         self.batch, self._left_off = 0, 0 # batches handed out in this pass; where a resumed pass begins
         super().__init__(stream, bs=int(bs), indexed=False, n=self.steps*bs, device=device, drop_last=True)
-
-    def __len__(self):
-        return self.steps
 
     def __iter__(self):
         self.batch, self._left_off = self._left_off, 0
         while self.batch < self.steps:
-            rows = np.stack([self._next() for _ in range(self.bs)]) # (B, L+1)
+            pair = self.one_batch()
+            self.window += self.bs
             self.batch += 1
-            yield self._batch(rows[:, :-1], rows[:, 1:])
+            yield pair
 
-    def _next(self):
-        "The next window of the stream."
-        if self.position >= self.stream.windows_per_epoch(self.epoch):
-            self.epoch, self.position = self.epoch + 1, 0
-        self.position += 1
-        return self.stream.window(self.epoch, self.position - 1)
+    def one_batch(self) -> tuple:
+        "The batch that comes next, without moving the stream."
+        rows = np.stack([self.stream.window(self.window + i) for i in range(self.bs)]) # (B, L+1)
+        return self._batch(rows[:, :-1], rows[:, 1:])
 
-# %% ../nbs/03_windows.ipynb #91f0e564
-@patch
-def one_batch(self:TrainLoader) -> tuple:
-    "The batch that comes next, without moving the stream."
-    keep = self.epoch, self.position, self.batch, self._left_off
-    b = next(iter(self))
-    self.epoch, self.position, self.batch, self._left_off = keep
-    return b
-
-@patch
-def batch_at(self:TrainLoader,
-    number:int, # batches before it, counted from the start of training
-) -> tuple: # (x, y)
-    "Make any batch of a run again, without moving the stream."
-    per_epoch = self.stream.windows_per_epoch()
-    places = [divmod(number*self.bs + i, per_epoch) for i in range(self.bs)]
-    rows = np.stack([self.stream.window(epoch, i) for epoch, i in places])
-    return self._batch(rows[:, :-1], rows[:, 1:])
-
-# %% ../nbs/03_windows.ipynb #cc1a9992
+# %% ../nbs/03_windows.ipynb #acc6e654
 @patch
 def state_dict(self:TrainLoader) -> dict:
     "Where the stream stands after the batches handed out so far: a dictionary of plain numbers and strings."
     stream = self.stream
-    return dict(epoch=self.epoch, position=self.position, batch=self.batch % self.steps, steps=self.steps,
-                bs=self.bs, seed=stream.seed, length=stream.length, data=stream.fingerprint)
+    epoch, position = divmod(self.window, stream.n_windows)
+    return dict(epoch=epoch, position=position, batch=self.batch % self.steps, steps=self.steps, bs=self.bs,
+                seed=stream.seed, length=stream.length, data=stream.fingerprint)
 
 @patch
-def load_state_dict(self:TrainLoader,
-    state, # what state_dict returned
-):
+def load_state_dict(self:TrainLoader, state:dict):
     "Continue behind `state` (with another bs or steps: in a new pass). Raises BadData when the data differ."
     now = self.state_dict()
     for name in ('seed', 'length', 'data'):
-        if state.get(name, now[name]) != now[name]:
+        if state[name] != now[name]:
             raise BadData(f'Cannot resume the data stream: {name} was {state[name]!r}, is {now[name]!r}. '
                           'Use the same text, filters, split, weights, length and seed.')
-    self.epoch, self.position = int(state['epoch']), int(state['position'])
-    same = all(state.get(name, now[name]) == now[name] for name in ('steps', 'bs'))
-    self.batch = self._left_off = int(state.get('batch', 0)) % self.steps if same else 0
+    self.window = state['epoch'] * self.stream.n_windows + state['position']
+    same = all(state[name] == now[name] for name in ('steps', 'bs'))
+    self.batch = self._left_off = state['batch'] % self.steps if same else 0
 
-# %% ../nbs/03_windows.ipynb #5d3b8a4a
+# %% ../nbs/03_windows.ipynb #63a55edc
 class ValidLoader(_ByteLoader):
     "Validation batches (x, y): the same windows in the same order each time; the last batch may be smaller."
-    def __init__(self,
-        windows, # DocWindows
-        bs:int, # windows per batch
-        device=None, # where batches go
-    ):
+    def __init__(self, windows:DocWindows, bs:int, device=None):
         super().__init__(windows, bs=int(bs), indexed=True, n=len(windows), device=device)
 
     def __iter__(self):
@@ -274,10 +215,10 @@ class ValidLoader(_ByteLoader):
             x, y = zip(*(self.dataset[j] for j in range(i, min(i + self.bs, self.n))))
             yield self._batch(np.stack(x), np.stack(y))
 
-# %% ../nbs/03_windows.ipynb #c810fdf2
+# %% ../nbs/03_windows.ipynb #bb83ea9a
 def get_dls(
-    train, # ByteCorpus or view to train on
-    valid, # ByteCorpus or view to validate on
+    train, # ByteCorpus to train on
+    valid, # ByteCorpus to validate on
     bs:int, # windows per batch
     length:int, # bytes per window
     seed=0, # cuts and order of the training windows
@@ -285,12 +226,11 @@ def get_dls(
     device=None, # None: fastai's default device
     steps_per_epoch=None, # batches per fastai epoch; None: once through the training text
     valid_windows=None, # at most this many validation windows, evenly spread; None: all
-    valid_context=0, # bytes of context that validation windows repeat
 ) -> DataLoaders: # batches are (x, y), both long (B, length); y is x shifted by one, PAD means no target
     "Training and validation loaders. Raises BadData for what cannot work."
     if not len(valid):
         raise BadData('get_dls: there is no validation document. Use split, or pack a file for validation.')
     device = default_device() if device is None else torch.device(device)
     training = TrainLoader(WindowStream(train, length, seed, weights), bs, steps_per_epoch, device)
-    validation = ValidLoader(DocWindows(valid, length, valid_context, valid_windows), bs, device)
+    validation = ValidLoader(DocWindows(valid, length, max_windows=valid_windows), bs, device)
     return DataLoaders(training, validation, device=device)

@@ -50,17 +50,16 @@ def without(args, name):
 def shorten(name, args, shipped=False):
     "The same command on the CPU with a tiny model, a few bytes and a step; of an option given twice the last counts. `shipped` keeps the shipped model."
     from hnet_amharic.config import read_config
-    from hnet_amharic.launch import shipped_path
     from hnet_amharic.official import read_official_config
     config, cpu = given(args, '--config'), ['--device', 'cpu']
     tiny = ['--steps-per-epoch', '1', '--batch-size', '2', '--length', '64']
     if name == 'hnet_launch':
-        if config: read_config(shipped_path(config))
+        if config: read_config(config)
         if '--test-only' in args or '--resume' in args: return [*args, *cpu]
         return [*args, '--steps', '3', *cpu] if '--demo' in args else [*args, '--config', 'test', '--epochs', '1', *tiny, *cpu]
     if name == 'hnet_train' and '--resume' in args: return [*args, *cpu, '--no-progress']
     if name == 'hnet_train':
-        if config: read_config(shipped_path(config))
+        if config: read_config(config)
         args = without(without(args, '--minutes'), '--precision')
         if not shipped: args = ['runs/mine/model' if a == 'shipped' else a for a in args]
         few = [] if '--epochs' in args else ['--epochs', '1']

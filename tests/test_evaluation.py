@@ -5,7 +5,7 @@ from test_end_to_end import finish, start
 from hnet_amharic import cli
 from hnet_amharic.config import HNetConfig, PACKAGE
 from hnet_amharic.data import read_registers
-from hnet_amharic.evaluation import Scorecard, compact, evaluate, flops_per_byte
+from hnet_amharic.evaluation import Scorecard, evaluate
 from hnet_amharic.measure import byte_costs
 from hnet_amharic.model import build_model, load_default
 from hnet_amharic.text import BOS
@@ -25,16 +25,11 @@ def test_every_byte_of_the_sample_is_counted_once():
         assert (np.isnan(bits)==(r.data==BOS)).all() and (bits[r.data!=BOS]>0).all()
         assert r.n_targets==sum(len(d.encode())+1 for d in r.texts())
 
-def test_isotropic_is_as_deep_and_as_dear_as_pico():
-    "If this fails after a change of pico.yaml, change isotropic.yaml: layers by `encoder`, FLOPs by `encoder_ff` and `d_byte`."
-    text = compact(read_registers(PACKAGE/'sample', 2000)[0])
-    ids = torch.from_numpy(text.data[:1024].copy()).long()[None]
-    torch.manual_seed(0)
-    pico,iso = (build_model(HNetConfig.preset(n)).eval() for n in ('pico', 'isotropic'))
-    pico.calibrate(ids)
+def test_isotropic_is_as_deep_as_pico():
+    "If this fails after a change of pico.yaml, change isotropic.yaml: layers by `encoder`; the chapter on evaluation compares FLOPs."
+    pico,iso = (build_model(HNetConfig.preset(n)) for n in ('pico', 'isotropic'))
     layers = sum(len(m.layers) for m in (pico.encoder, pico.chunk_layer, pico.backbone, pico.dechunker))
     assert len(iso.encoder.layers)==layers
-    assert abs(flops_per_byte(iso, ids)/flops_per_byte(pico, ids)-1)<.1
     a,b = pico.cfg,iso.cfg
     assert (a.ngram_sizes, a.ngram_rows, a.ngram_dim)==(b.ngram_sizes, b.ngram_rows, b.ngram_dim)
 
@@ -63,8 +58,8 @@ def test_what_was_measured_is_kept_when_a_section_dies(tmp_path, monkeypatch):
     from hnet_amharic import evaluation
     monkeypatch.setitem(evaluation.RUN, 'chunks', lambda job: 1/0)
     text = read_registers(PACKAGE/'sample', 500)[:1]
-    card = evaluate(tiny(), text, out=tmp_path/'card', sections=('text', 'chunks', 'speed'), **SMALL)
-    assert list(card.sections)==['text', 'speed'] and 'ZeroDivisionError' in card.errors['chunks']
+    card = evaluate(tiny(), text, out=tmp_path/'card', sections=('text', 'chunks', 'baselines'), **SMALL)
+    assert list(card.sections)==['text', 'baselines'] and 'ZeroDivisionError' in card.errors['chunks']
     assert Scorecard.load(tmp_path/'card.json')==card and '**chunks failed**' in (tmp_path/'card.md').read_text(encoding='utf8')
     def stop(job): raise KeyboardInterrupt
     monkeypatch.setitem(evaluation.RUN, 'chunks', stop)

@@ -3,7 +3,7 @@ import os, re, warnings
 import pytest, yaml
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from hnet_amharic.classify import TextClassifier, read_labelled
-from hnet_amharic.guard import FOUND, SHIPPED, CulturalGuard, Net, default_guard, parse_pattern, read_policy
+from hnet_amharic.guard import SHIPPED, CulturalGuard, Net, default_guard, fold, read_policy
 
 EXAMPLES = int(os.environ.get('HNET_FUZZ', 40))
 short = settings(max_examples=EXAMPLES, deadline=None, derandomize=True,
@@ -14,7 +14,7 @@ letters = st.sampled_from(AMHARIC+'aegl .-።፡1290+*?{}@\u200b\u0301\u2028')
 odd = st.one_of(st.none(), st.booleans(), st.integers(-3, 10**12), st.floats(), st.text(letters, max_size=6), st.text(max_size=4))
 anything = st.recursive(odd, lambda x: st.lists(x, max_size=3) | st.dictionaries(odd, x, max_size=3), max_leaves=6)
 word = st.text(st.sampled_from(AMHARIC+'aegl'), min_size=1, max_size=6)
-part = st.one_of(word, st.sampled_from(['{who}', '{+who}', '{-who}', 'ለ{who}', '{who}*', '{who}?', 'ቃል*', 'ቃል?', '{nobody}']))
+part = st.one_of(word, st.sampled_from(['{who}', '{+who}', '{-who}', 'ለ{who}', '{who}*', 'ቃል*', '{nobody}']))
 phrase = st.lists(part, min_size=1, max_size=4).map(' '.join)
 
 @st.composite
@@ -23,9 +23,9 @@ def policies(draw):
     def maybe(strategy):
         return draw(anything) if draw(st.integers(0, 14)) == 0 else draw(strategy)
     entry = st.fixed_dictionaries({'category': st.just('bad')}, optional={
-        'forms': st.lists(word | word.map(lambda w: w+'*'), max_size=3), 'phrases': st.lists(phrase, max_size=3),
+        'forms': st.lists(word, max_size=3), 'phrases': st.lists(phrase, max_size=3),
         'pattern': st.text(st.sampled_from('ab1[]()|*+?{},-\\d'), min_size=1, max_size=8), 'spaced': st.booleans(),
-        'affixes': st.booleans(), 'latin': st.booleans(), 'except': st.lists(word, max_size=2), 'severity': st.just(1)})
+        'affixes': st.booleans(), 'latin': st.booleans(), 'severity': st.just(1)})
     affixes = st.fixed_dictionaries({}, optional={'prefixes': st.lists(word, max_size=2),
                                                   'suffixes': st.lists(st.lists(word, max_size=2), max_size=2)})
     return dict(categories=maybe(st.just({'bad': dict(severity=2, reason_am='ስድብ', reason_en='an insult')})),
@@ -97,20 +97,20 @@ def test_shipped_policy_with_a_slip(tmp_path_factory, at, slip):
 @given(st.text(st.sampled_from('ab1(|)[]*+?{},-\\d'), max_size=10))
 def test_any_pattern(pattern):
     "Refused in words, or found exactly where Python's search finds it."
+    net = Net()
     try:
-        parse_pattern(pattern)
+        net.pattern(pattern, 'entry')
     except ValueError as e:
         assert 'pattern' in str(e)
         return
-    net = Net()
-    net.pattern(pattern, 'entry')
-    net.finish([])
+    net.finish()
     search = re.compile(r'(?<![a-z0-9])'+f'(?:{pattern})').search
     for text in ('', 'a', 'b1', 'ab', 'aab1', 'a ab', '1-a', 'ba{}', 'abab1b', '(a)', '[b]', 'a,b', 'd|1', '{a}', '--', 'a}1{'):
-        state = net.kept[0]
+        state, hit = net.first, False
         for c in text:
-            state = state[c]
-        assert (state is FOUND) == bool(search(text)), (pattern, text)
+            state, found = net.step(state, fold(c))
+            hit = hit or found
+        assert hit == bool(search(text)), (pattern, text)
 
 @short
 @given(st.text(max_size=30) | st.text(letters, max_size=40))
