@@ -5,7 +5,7 @@ READY  := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check prepare lab docs ruler clean
+.PHONY: help demo test slow check prepare lab docs weights ruler clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,10 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 docs: $(READY)  ## build the site into _docs (with Quarto if you have it, else with pandoc)
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python .ci/docs.py
 	@$(BIN)/python .ci/shots.py
+
+weights: $(READY)  ## train, finish and measure the shipped weights; DATA=FOLDER says where the text is (minutes on a GPU)
+	@test -n "$(DATA)" || { echo "Say where the text is: make weights DATA=FOLDER"; exit 1; }
+	@$(BIN)/python .ci/weights.py --data "$(DATA)"
 
 ruler:  ## how long modules and cells are, how many lines hold more than one statement
 	@$(PYTHON) .ci/ruler.py

@@ -7,7 +7,7 @@ __all__ = ['AT_LEAST', 'AT_MOST', 'FREE', 'TRANSFER_LR', 'TRANSFER_MULTS', 'SWIT
            'load_model', 'listed', 'parse_weights', 'memory_need', 'fits', 'operations_per_byte', 'resumed',
            'transferred', 'settings', 'plan_lines', 'train', 'read_texts', 'make_learner', 'run']
 
-# %% ../nbs/29_launch.ipynb #5abeb2e0
+# %% ../nbs/29_launch.ipynb #d3431c93
 import json, math, sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from .runs import (checkpoints, contradictions, find_checkpoint, find_run, one_p
                                read_run_options, write_run_options)
 from .training import duration, hnet_learner, precision_dtype
 from .unfreezing import ProgressiveUnfreezing
-from .profile import product_rate
+from .profile import product_rate, update_seconds
 from .transfer import TransferReport, transfer
 
 # %% ../nbs/29_launch.ipynb #1b634906
@@ -217,7 +217,7 @@ def settings(
     recipe = replace(recipe, unfreeze=o.unfreeze or recipe.unfreeze, **changes)
     return o,replace(cfg, checkpointing=cfg.checkpointing or recipe.checkpointing),recipe
 
-# %% ../nbs/29_launch.ipynb #fa32129f
+# %% ../nbs/29_launch.ipynb #6d4a5aea
 def plan_lines(
     o:RunOptions, cfg:HNetConfig, recipe:Recipe, # of `settings`
     n_bytes:int, # bytes of text
@@ -228,11 +228,14 @@ def plan_lines(
     dtype = precision_dtype(o.precision, device)
     nano,_ = read_config('nano')
     work = operations_per_byte(cfg)
-    speed = .5*product_rate(dtype, device)/work                                     # bytes a second
+    batch_bytes = recipe.batch_size*recipe.length
     with torch.device('meta'):
         n = parameter_table(build_model(cfg))['total']
-    steps = recipe.epochs*(recipe.steps_per_epoch or math.ceil(n_bytes/recipe.batch_size/recipe.length))
-    total = steps*recipe.batch_size*recipe.length
+    updates = 1 if recipe.recipe=='lean' else 1/recipe.accumulate                   # for each batch
+    seconds = batch_bytes*work/(.5*product_rate(dtype, device))+n*updates*update_seconds(recipe.recipe, device)
+    speed = batch_bytes/seconds
+    steps = recipe.epochs*(recipe.steps_per_epoch or math.ceil(n_bytes/batch_bytes))
+    total = steps*batch_bytes
     text = o.data_dir or 'the sample of the package. This is a trial: give your own text with --data-dir FOLDER'
     start = f'weights of {o.chinese_weights}' if o.chinese_weights else 'new weights'
     joining = ', parts join one after the other' if recipe.unfreeze else ''
