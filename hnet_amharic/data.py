@@ -65,7 +65,7 @@ def _read_txt(path, column=None):
     if block:
         yield ''.join(block)
 
-# %% ../nbs/02_data.ipynb #71ae8d6f
+# %% ../nbs/02_data.ipynb #ae402968
 def _cell(row, column, where) -> str:
     "The text in `column` of one record, or an error that says what is there instead."
     row = row if isinstance(row, dict) else {}
@@ -73,6 +73,8 @@ def _cell(row, column, where) -> str:
         raise BadData(f"{where}: no column '{column}'. The columns are: {', '.join(map(str, row)) or 'none'}. "
                       "Name the right one with text_column=")
     text = row[column]
+    if isinstance(text, list) and all(isinstance(part, str) for part in text): # such as the pages of a story
+        text = '\n'.join(text)
     if not isinstance(text, (str, type(None))):
         raise BadData(f"{where}: column '{column}' holds {type(text).__name__}, not text")
     return text or ''
@@ -95,19 +97,41 @@ def _read_json(path, column):
 
 
 
-# %% ../nbs/02_data.ipynb #b41eae5f
+# %% ../nbs/02_data.ipynb #a301bbef
+def _is_plain_tsv(path) -> bool:
+    """Is a quote in this .tsv a character like any other? So it is where quotes do not match, and every line has as many
+    tabs as the first."""
+    if file_kind(path) != 'tsv':
+        return False
+    with _open_text(path, newline='') as f:
+        try:
+            for _ in csv.reader((line.replace('\0', '') for line in f), delimiter='\t', strict=True):
+                pass
+            return False
+        except csv.Error:
+            f.seek(0)
+            return len({line.count('\t') for line in f if line.strip('\r\n')}) == 1
+
+def _unquoted(cell):
+    "A cell without the quotes around it."
+    match = isinstance(cell, str) and re.fullmatch('"((?:[^"]|"")*)"', cell)
+    return match[1].replace('""', '"') if match else cell
+
 def _read_csv(path, column):
     "Separated by commas, or tabs in .tsv; the first row names the columns; quoted cells may hold line ends."
     csv.field_size_limit(max(csv.field_size_limit(), MAX_DOC))
+    plain = _is_plain_tsv(path)
     with _open_text(path, newline='') as f:
         lines = (line.replace('\0', '') for line in f)
-        rows = csv.DictReader(lines, restkey='', strict=True, delimiter='\t' if file_kind(path) == 'tsv' else ',')
+        rows = csv.DictReader(lines, restkey='', strict=True, delimiter='\t' if file_kind(path) == 'tsv' else ',',
+                              quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
         try:
             for row in rows:
                 where = f'{path}, line {rows.line_num}'
                 if isinstance(row.get(''), list):
                     raise BadData(f'{where}: more cells than columns ({len(rows.fieldnames)}). '
                                   'Quote a cell that holds the separator.')
+                row = {name: _unquoted(cell) for name, cell in row.items()} if plain else row
                 yield _cell(row, column, where)
         except csv.Error as e:
             raise BadData(f'{path}, row that begins at line {rows.line_num + 1}: {e}. '

@@ -91,7 +91,7 @@ def check_number(name:str, value):
     if not isinstance(value, kind) or isinstance(value, bool) or not allowed(value):
         raise ValueError(f'{name}={value!r}: must be {want}')
 
-# %% ../nbs/15_generation.ipynb #1f68be8f
+# %% ../nbs/15_generation.ipynb #8f337c6b
 @dataclass(frozen=True)
 class GenerationOptions:
     "How a text is continued. Raises ValueError with the name of a bad option."
@@ -103,7 +103,7 @@ class GenerationOptions:
     repetition_penalty:float = 1.   # a repeated character 4-gram is this much less likely; 1 = off
     seed:int = None                 # None = another text every time
     stop:tuple = ()                 # str or list of str: the text ends before it
-    genre:str = ''                  # what to write, such as story or dialogue; one of GENRES, '' = not said
+    genre:str = ''                  # one of GENRES, for a model whose texts were marked; '' = not said
     guard:object = 'default'        # 'default', None (off), or an object with start(prompt)
 
     def __post_init__(self):

@@ -5,22 +5,21 @@
 # %% auto #0
 __all__ = ['Source', 'mix_path', 'read_mix', 'plain', 'stated_licences', 'check_licence', 'source_texts', 'build_mix']
 
-# %% ../nbs/04_mix.ipynb #4e81307f
+# %% ../nbs/04_mix.ipynb #e2dc1e52
 import random
-from importlib.resources import files
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from .text import encode, genre_mark, normalize
-from .files import check_names, full_path, read_yaml
+from .files import PACKAGE, check_names, full_path, read_yaml
 from .data import BadData, ByteCorpus, MissingData, Report, read_documents, stable_key
 
-# %% ../nbs/04_mix.ipynb #9f7a44a4
+# %% ../nbs/04_mix.ipynb #840edc9f
 @dataclass
 class Source:
     "One source of a mix."
     name:str
-    path:str           # file, folder or glob, below the folder of the data
+    path:str           # file below the folder of the data, or below package/ in this package
     licence:str        # what its README, or the `licence` column of its rows, must say; several separated by commas
     weight:float = 1.  # times it is seen per pass
     genre:str = ''     # marked with this genre
@@ -35,10 +34,10 @@ class Source:
             if not low <= getattr(self, name) <= high:
                 raise BadData(f'source {self.name}: {name} must be from {low} to {high}, not {getattr(self, name)}')
 
-# %% ../nbs/04_mix.ipynb #028e61ff
+# %% ../nbs/04_mix.ipynb #0823212b
 def mix_path(name) -> Path:
     "The YAML file of a mix: a path, or the name of one in the package."
-    own = Path(str(files('hnet_amharic')))/'mixes'/f'{name}.yaml'
+    own = PACKAGE/'mixes'/f'{name}.yaml'
     return own if own.is_file() else full_path(name)
 
 def read_mix(
@@ -90,13 +89,14 @@ def check_licence(source:Source, stated:list):
             raise BadData(f'source {source.name}: the mix says {source.licence}, but its origin says: '
                           f'{line.strip()[:120]}')
 
-# %% ../nbs/04_mix.ipynb #d2bafc08
+# %% ../nbs/04_mix.ipynb #e44a3d16
 def source_texts(
     source:Source,
     base, # folder that its path begins in
 ) -> list: # of str
     "The documents of a source, its licence checked. Raises MissingData or BadData with its name."
-    path = full_path(base)/source.path
+    own = source.path.startswith('package/')
+    path = PACKAGE/source.path.removeprefix('package/') if own else full_path(base)/source.path
     if not path.exists():
         raise MissingData(f'source {source.name}: {path} is not there')
     texts = [text for _, text in read_documents(path, source.column)]
