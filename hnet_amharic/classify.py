@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['USUAL', 'read_labelled', 'TextClassifier']
 
-# %% ../nbs/28_classify.ipynb #459fe37b
+# %% ../nbs/28_classify.ipynb #a54aabaa
 import csv, io, json, math
 from collections import Counter
 import numpy as np
@@ -18,14 +18,16 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 from sklearn.pipeline import make_pipeline
 from .text import normalize
 from .files import atomic_write, full_path, read_text
+from .data import MAX_DOC
 
-# %% ../nbs/28_classify.ipynb #3dd90faf
+# %% ../nbs/28_classify.ipynb #3f2e1822
 def read_labelled(path, text:str='', label:str='') -> tuple: # texts, labels: two lists of str
     """Read a .csv or .tsv file with a header; `text` names the column of texts (empty: text, tweet or sentence),
     `label` that of labels (empty: label or class). Raises FileNotFoundError, or ValueError with file and line."""
     path = full_path(path)
     tabs = path.suffix.lower() in ('.tsv', '.tab')
     quotes = dict(delimiter='\t', quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_DOC))      # as in the chapter on data
     reader = csv.reader(io.StringIO(read_text(path), newline=''), **quotes)
     found = []
     done = 0                                                # lines of the rows before
@@ -46,8 +48,7 @@ def read_labelled(path, text:str='', label:str='') -> tuple: # texts, labels: tw
             done = reader.line_num
     except csv.Error as e:
         raise ValueError(f'{path}, line {done+1}: a row that begins here cannot be read ({e}). Write a quote inside '
-                         'of a cell twice and put the cell in quotes; a cell holds '
-                         f'{csv.field_size_limit():,} characters at most') from None
+                         'of a cell twice and put the cell in quotes') from None
     if not found:
         raise ValueError(f'{path} has a header and no rows')
     return tuple(map(list, zip(*found)))
