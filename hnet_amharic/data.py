@@ -97,10 +97,10 @@ def _read_json(path, column):
 
 
 
-# %% ../nbs/02_data.ipynb #a301bbef
+# %% ../nbs/02_data.ipynb #4eb66f2a
 def _is_plain_tsv(path) -> bool:
-    """Is a quote in this .tsv a character like any other? So it is where quotes do not match, and every line has as many
-    tabs as the first."""
+    """Is a quote in this .tsv a character like any other?
+    So it is where quotes do not match, and every line has as many tabs as the first."""
     if file_kind(path) != 'tsv':
         return False
     with _open_text(path, newline='') as f:
