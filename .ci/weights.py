@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from hnet_amharic import __version__
 from hnet_amharic.config import PACKAGE
-from hnet_amharic.data import ByteCorpus, Report, read_documents
+from hnet_amharic.data import ByteCorpus, read_documents
 from hnet_amharic.files import read_json, write_text
 from hnet_amharic.launch import pick_device, train
 from hnet_amharic.measure import bits_per_byte, byte_costs, second_halves
 from hnet_amharic.model import AmharicHNet, default_weights, parameter_table
 from hnet_amharic.recipes import rescale, temper
-from hnet_amharic.text import encode
 
 REGISTERS = {'newspapers': 'corpus/valid/news.txt', 'encyclopedia': 'corpus/valid2/encyclopedia.txt',
              'world news': 'corpus/valid2/world_news.txt', 'translations': 'corpus/valid2/translations.txt',
@@ -52,13 +51,9 @@ def mean(found:dict) -> float:
 
 def with_mark(model, docs:ByteCorpus, genre:str) -> float: # bits per byte
     "What the same bytes cost behind the mark of their genre; the mark itself does not count."
-    pieces = [encode(text, bos=True, eos=True, genre=genre) for text in docs.texts()]
-    ends = np.cumsum([len(piece) for piece in pieces])
-    starts = ends-[len(piece) for piece in pieces]
-    none = np.zeros(len(pieces), np.uint64)
-    marked = ByteCorpus(np.concatenate(pieces), starts, ends, none.astype(np.int32), none, [genre], Report(), genre)
+    marked = ByteCorpus.from_texts(docs.texts(), genre_of=lambda source: genre)
     costs, _ = byte_costs(model, marked)
-    costs[starts+1] = np.nan
+    costs[marked.starts+1] = np.nan
     return float(np.nanmean(costs, dtype=float))
 
 def show(title:str, found:dict):
@@ -106,7 +101,7 @@ def main():
     for name, genre in GENRE.items():
         marks[name] = dict(genre=genre, bpb=with_mark(AmharicHNet.from_pretrained(out/'nano'), measured[name], genre))
         print(f'  {name:20} {marks[name]["bpb"]:.4f} behind the mark {genre}', flush=True)
-    sentences = [line for text in ByteCorpus.build(base/REGISTERS['translations']).texts() for line in text.split('\n')]
+    sentences = [line for text in measured['translations'].texts() for line in text.split('\n')]
     halves = second_halves(AmharicHNet.from_pretrained(out/'nano'), sentences)
     print(f'second halves of {halves["sentences"]} translated sentences: {halves["bits"]:.1f} bits', flush=True)
     trained = read_json(Path(folder)/'card.json')

@@ -383,9 +383,9 @@ def part(self:ByteCorpus, rows, name): # ByteCorpus
     index = {field: getattr(self, field)[rows] for field in ('starts', 'ends', 'source_of_doc', 'doc_hash')}
     return replace(self, name=name, **index)
 
-# %% ../nbs/02_data.ipynb #76b2c27d
-def _sift(documents, rules, write) -> tuple: # the three arrays of the index, and a Report
-    "Judge and count (source, text) pairs, and write those kept, with BOS and EOS."
+# %% ../nbs/02_data.ipynb #89094742
+def _sift(documents, rules, write, genre_of=None) -> tuple: # the three arrays of the index, and a Report
+    "Judge and count (source, text) pairs, and write those kept, with BOS, the mark of a genre if any, and EOS."
     seen, numbers, report = set(), {}, Report()
     offsets, source_of_doc, doc_hash = array('q', [0]), array('i'), array('Q')
     start = last = time.time()
@@ -395,7 +395,7 @@ def _sift(documents, rules, write) -> tuple: # the three arrays of the index, an
         row[verdict] += 1
         number = numbers.setdefault(source, len(numbers))
         if verdict == 'kept':
-            document = encode(text, bos=True, eos=True)
+            document = encode(text, bos=True, eos=True, genre=genre_of(source) if genre_of else '')
             write(document)
             row['bytes'] += len(document) - 2
             offsets.append(offsets[-1] + len(document))
@@ -407,12 +407,13 @@ def _sift(documents, rules, write) -> tuple: # the three arrays of the index, an
     return np.array(offsets), np.array(source_of_doc), np.array(doc_hash), report
 
 @patch(cls_method=True)
-def from_texts(cls:ByteCorpus, texts, name='text'): # ByteCorpus
-    "A list of documents, or {source: list}, in memory, in NFC, without empty ones. Raises BadData when none is left."
+def from_texts(cls:ByteCorpus, texts, name='text', genre_of=None): # ByteCorpus
+    """A list of documents, or {source: list}, in memory, in NFC, without empty ones; `genre_of(source)` names the genre
+    that marks the next document of a source, '' for no mark. Raises BadData when nothing is left."""
     by_source = texts if isinstance(texts, dict) else {name: texts}
     documents = ((source, text) for source, several in by_source.items() for text in several)
     pieces = []
-    offsets, source, key, report = _sift(documents, Filters(0, 0, dedupe=False), pieces.append)
+    offsets, source, key, report = _sift(documents, Filters(0, 0, dedupe=False), pieces.append, genre_of)
     if not pieces:
         raise BadData(f'{name}: there is no text in it')
     return cls(np.concatenate(pieces), offsets[:-1], offsets[1:], source, key, list(report), report, name)
