@@ -16,7 +16,7 @@ from hnet_amharic import __version__
 from hnet_amharic.config import PACKAGE
 from hnet_amharic.data import ByteCorpus, read_documents
 from hnet_amharic.files import read_json, write_text
-from hnet_amharic.launch import pick_device, train
+from hnet_amharic.launch import load_model, pick_device, train
 from hnet_amharic.measure import bits_per_byte, byte_costs, second_halves
 from hnet_amharic.model import AmharicHNet, default_weights, parameter_table
 from hnet_amharic.recipes import rescale, temper
@@ -63,6 +63,13 @@ def show(title:str, found:dict):
         print(f'  {name:24} {row["bpb"]:.4f}', flush=True)
     print(f'  {"mean of validation":24} {mean(found):.4f}', flush=True)
 
+def between(start:str, trained, share:float):
+    """Weights on the line from those that training began with to those it ended with: what was learned anew costs the old
+    text less there (arXiv 2109.01903). Changes `trained`."""
+    before = load_model(start).state_dict()
+    trained.load_state_dict({name: torch.lerp(before[name], t, share) for name, t in trained.state_dict().items()})
+    return trained
+
 def finish(model, fit:dict, steps:int):
     "Divide the logits and fit the factors, both on text that was not trained on."
     together = ByteCorpus.from_texts({name: part.texts() for name, part in fit.items()}, name='to fit on')
@@ -77,6 +84,7 @@ def main():
     p.add_argument('--data', required=True, help='folder that the paths of the mix begin in')
     p.add_argument('--trained', default='', help='a trained model; empty: train one')
     p.add_argument('--init', default='', help="start training from this model; 'shipped' is the one in the package")
+    p.add_argument('--share', type=float, default=1., help='with --init: of the way from its weights to the trained ones')
     p.add_argument('--lr', type=float, help='peak rate; default: that of the recipe, a tenth of it with --init')
     p.add_argument('--minutes', type=float, help='train this long; default: the epochs of the recipe')
     p.add_argument('--out', default='runs/weights', help='folder of the run and of what comes out')
@@ -90,6 +98,8 @@ def main():
                                      minutes=a.minutes, valid_data=','.join(str(base/v) for v in REGISTERS.values()),
                                      device=a.device))
     model = AmharicHNet.from_pretrained(folder)
+    if a.share!=1:
+        model = between(a.init, model, a.share)
     show('after training', measure(model, measured))
     divisor = finish(model, fit, a.steps)
     model.save_pretrained(out/'nano', 'int8')
@@ -106,7 +116,7 @@ def main():
     print(f'second halves of {halves["sentences"]} translated sentences: {halves["bits"]:.1f} bits', flush=True)
     trained = read_json(Path(folder)/'card.json')
     card = dict(parameters=parameter_table(model)['total'], bytes_read=trained['bytes_read'],
-                sources=trained['sources'], divisor=divisor, second_halves=halves,
+                sources=trained['sources'], divisor=divisor, share=a.share, second_halves=halves,
                 megabytes=(out/'nano'/'model.safetensors').stat().st_size/1e6,
                 measured=found['new'], marked=marks, mean=mean(found['new']),
                 before=found['shipped before'], mean_before=mean(found['shipped before']),

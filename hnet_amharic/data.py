@@ -6,11 +6,11 @@
 __all__ = ['MAX_DOC', 'MissingData', 'BadData', 'file_kind', 'find_sources', 'read_documents', 'Filters', 'judge', 'Report',
            'mix64', 'stable_key', 'ByteCorpus', 'read_registers']
 
-# %% ../nbs/02_data.ipynb #1df5f33b
+# %% ../nbs/02_data.ipynb #7b8d7d93
 import bz2, codecs, csv, glob, gzip, hashlib, json, lzma, os, re, shutil, tempfile, time, warnings, zlib
 from array import array
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, asdict, replace
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -418,7 +418,7 @@ def from_texts(cls:ByteCorpus, texts, name='text', genre_of=None): # ByteCorpus
         raise BadData(f'{name}: there is no text in it')
     return cls(np.concatenate(pieces), offsets[:-1], offsets[1:], source, key, list(report), report, name)
 
-# %% ../nbs/02_data.ipynb #663e6bc3
+# %% ../nbs/02_data.ipynb #4f2246c9
 @patch(cls_method=True)
 def build(cls:ByteCorpus, sources, cache_dir=None, filters=Filters()): # ByteCorpus
     """Pack what `find_sources` takes, or open what was packed before from the same files. The cache is `cache_dir`,
@@ -438,6 +438,19 @@ def build(cls:ByteCorpus, sources, cache_dir=None, filters=Filters()): # ByteCor
     corpus.report.skipped = skipped
     return corpus
 
+def _packed(folder) -> bool:
+    "Is a whole corpus there?"
+    try:
+        return bool(ByteCorpus.open(folder))
+    except BadData:
+        return False
+
+def _idle(path) -> float: # seconds
+    "How long a folder has not changed; 0 when it is gone."
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime
+    return 0
+
 def _pack(folder, asked, sources, rules):
     "Pack under a temporary name, move into place, and remove what is damaged, replaced or left by a killed build."
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -452,10 +465,12 @@ def _pack(folder, asked, sources, rules):
             np.save(work/f'{name}.npy', values)
         meta = dict(version=3, sources=list(report), filters=asdict(rules), report=report)
         write_text(work/'meta.json', json.dumps(meta, ensure_ascii=False, indent=1))
-        for old in [*folder.parent.glob(f'{asked}-*'), *folder.parent.glob('.packing-*')]:
-            if old.name[0] != '.' or time.time() - old.stat().st_mtime > 86400:
-                shutil.rmtree(old, ignore_errors=True) # maps of it that are open stay valid
-        os.replace(work, folder)
+        if not _packed(folder): # else another process was faster
+            for old in [*folder.parent.glob(f'{asked}-*'), *folder.parent.glob('.packing-*')]:
+                if old.name[0] != '.' or _idle(old) > 86400:
+                    shutil.rmtree(old, ignore_errors=True) # maps of it that are open stay valid
+            with suppress(OSError): # another process can be faster even here; `build` opens what it left
+                os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

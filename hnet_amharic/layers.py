@@ -141,7 +141,7 @@ class Reach:
         inside = (key>=0)[:,:,None]
         self.mask = (self.visible(key[:,:,None], newest[...,None], width, first) & inside)[:,:,None]
 
-# %% ../nbs/05_layers.ipynb #b5091564
+# %% ../nbs/05_layers.ipynb #e32b1363
 def sdpa(q:Tensor, k:Tensor, v:Tensor, mask:Tensor|None=None, causal:bool=False) -> Tensor:
     "Scaled dot-product attention with grouped heads: q (B, H, T, hd), k and v (B, Hkv, S, hd)."
     B, H, T, hd = q.shape
@@ -152,7 +152,7 @@ def sdpa(q:Tensor, k:Tensor, v:Tensor, mask:Tensor|None=None, causal:bool=False)
         mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()
         causal = False
     if groups>1 and T==1:
-        return F.scaled_dot_product_attention(q.view(B, -1, groups, hd), k, v, mask).view(B, H, 1, hd)
+        return F.scaled_dot_product_attention(q.view(B, -1, groups, hd), k, v, mask).reshape(B, H, 1, hd)
     if groups>1:
         k = k.repeat_interleave(groups, 1)
         v = v.repeat_interleave(groups, 1)

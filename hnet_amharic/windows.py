@@ -15,7 +15,7 @@ from fastai.torch_core import default_device
 from .text import EOS, PAD, decode
 from .data import BadData, mix64, stable_key
 
-# %% ../nbs/03_windows.ipynb #473d1232
+# %% ../nbs/03_windows.ipynb #1e8f6540
 class Ring:
     "Documents joined end to start into a ring of bytes; `keep` is a mask over those of a corpus."
     def __init__(self, corpus, keep):
@@ -37,6 +37,11 @@ class Ring:
 
     def read(self, pos:int, n:int) -> np.ndarray: # (n,) uint8
         "Read `n` bytes from `pos` on."
+        place = pos % len(self)
+        run = np.searchsorted(self.run_places, place, 'right') - 1
+        if place + n <= self.run_places[run+1]: # all in one run: no need to ask where each byte is
+            start = self.run_starts[run] + place - self.run_places[run]
+            return np.asarray(self.data[start:start+n])
         return np.asarray(self.data[self.where(pos, n)])
 
 # %% ../nbs/03_windows.ipynb #488e698d

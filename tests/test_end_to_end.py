@@ -77,3 +77,13 @@ def test_compiles_script_features():
     ids = torch.tensor(encode('ሰላም 12')).long()[None]
     f = torch.compile(script_features, backend='eager', fullgraph=True)
     for a,b in zip(f(ids)[:2], script_features(ids)[:2]): assert torch.equal(a, b)
+
+def test_processes_may_pack_the_same_text_at_once(tmp_path):
+    "Who comes second takes what the first made; nobody trips over the temporary folder of another."
+    text = tmp_path/'text.txt'
+    text.write_text('\n\n'.join(f'ሰላም ለሁሉም ይሁን፤ ይህ ጽሑፍ ቁጥር {i} ነው።' for i in range(20_000)), encoding='utf8')
+    code = 'import sys; from hnet_amharic.data import ByteCorpus; print(len(ByteCorpus.build(sys.argv[1])))'
+    env = {**os.environ, 'HNET_AMHARIC_CACHE': str(tmp_path/'cache'), 'OMP_NUM_THREADS': '1'}
+    ps = [subprocess.Popen([sys.executable, '-c', code, str(text)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+          for _ in range(4)]
+    assert [finish(p)[1].split()[-1] for p in ps]==['20000']*4
