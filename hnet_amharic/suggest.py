@@ -103,7 +103,7 @@ def placed(beginnings:list, cache, own:bool): # beginnings in the order of the r
         slots[i] = b
     return slots, cache
 
-# %% ../nbs/16_suggest.ipynb #25827b08
+# %% ../nbs/16_suggest.ipynb #1e2bbf5c
 class Suggester:
     "Suggests words for a text that grows."
     def __init__(self,
@@ -163,7 +163,7 @@ class Suggester:
         return all(finding.span[1]<=len(text) for finding in found)
 
 def suggest(model, text:str, n:int=5, **kwargs) -> list: # of Suggestion
-    "The n likeliest next words of a text, or endings of the word being typed; for a text that grows, keep a `Suggester`."
+    "The n likeliest next words, or endings of the word being typed. For a text that grows keep a `Suggester`."
     return Suggester(model, **kwargs)(text, n)
 
 # %% ../nbs/16_suggest.ipynb #0916ef13
