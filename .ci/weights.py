@@ -92,6 +92,8 @@ def main():
     p.add_argument('--most', type=int, default=100_000, help='bytes of each register that are measured')
     p.add_argument('--device', default='auto')
     a = p.parse_args()
+    if a.share!=1 and not a.init:
+        p.error('--share is a part of the way from --init: name the model that training began with')
     base, out, start = Path(a.data), Path(a.out), time.time()
     fit, measured = registers(base, a.most)
     folder = a.trained or train(dict(config='nano', mix='broad', data_dir=a.data, init=a.init, lr=a.lr, out=a.out,

@@ -6,14 +6,14 @@
 __all__ = ['ENDS', 'GOES_ON', 'NOTHING', 'in_word', 'being_typed', 'Suggestion', 'Beginning', 'longer', 'placed', 'Suggester',
            'suggest', 'keystrokes', 'FrequencyList']
 
-# %% ../nbs/16_suggest.ipynb #8ab1dd2b
+# %% ../nbs/16_suggest.ipynb #45e6ce8c
 import math
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 import torch
 from torch import Tensor
-from .text import EOS, encode, utf8_advance, utf8_allowed
+from .text import EOS, UTF8_NEXT, utf8_allowed
 from .generation import check_model, check_number, check_prompt, next_logits, read_prompt, read_rows
 from .guard import default_guard
 
@@ -49,7 +49,7 @@ class Beginning:
     state:int
     row:int
 
-# %% ../nbs/16_suggest.ipynb #09a5d101
+# %% ../nbs/16_suggest.ipynb #4cafacbd
 def longer(
     beginnings:list, # of Beginning, row i of logp continues the i-th
     logp:Tensor,     # (B, 256) log-probabilities of the next byte
@@ -71,16 +71,15 @@ def longer(
     out = []
     for row, byte in zip(rows.tolist(), following.tolist()):
         b = beginnings[row]
-        grown = Beginning(b.bytes+bytes([byte]), total[row,byte].item(), 0, row)
-        grown.state = int(utf8_advance(states[row], torch.tensor(byte)))
+        grown = Beginning(b.bytes+bytes([byte]), total[row,byte].item(), int(UTF8_NEXT[b.state,byte]), row)
         if grown.state or in_word(grown.bytes.decode()[-1]):
             out.append(grown)
         elif len(grown.bytes.decode())>1:
             found[grown.bytes.decode()[:-1]] += math.exp(grown.nats)     # ። and the like end it
     return sorted(out, key=lambda b: -b.nats)
 
-# %% ../nbs/16_suggest.ipynb #7cead152
-NOTHING = Beginning(b'\xe1', -math.inf, int(utf8_advance(torch.tensor(0), torch.tensor(0xe1))), 0)  # a row without use
+# %% ../nbs/16_suggest.ipynb #304ea51a
+NOTHING = Beginning(b'\xe1', -math.inf, int(UTF8_NEXT[0,0xe1]), 0)  # a row without use
 
 def placed(beginnings:list, cache, own:bool): # beginnings in the order of the rows, and the cache
     "The cache with a row for every beginning. Changes the cache if it is our `own`."
