@@ -32,16 +32,17 @@ from .config import HNetConfig, PACKAGE
 # %% ../nbs/12_model.ipynb #b8cc6e80
 _all_ = ['HNetConfig', 'PACKAGE']   # so that `from hnet_amharic.model import *` is all a script needs
 
-# %% ../nbs/12_model.ipynb #6f74112f
+# %% ../nbs/12_model.ipynb #036931de
 @dataclass
 class HNetOutput:
     """logits (B, T, 256) fp32, boundary_prob (B, T), boundary_mask (B, T) bool,
-    ratio_loss (scalar; None with a cache), stats (detached scalars by name)."""
+    ratio_loss (scalar; None with a cache), stats (detached scalars by name), states (B, T, d) that give the logits."""
     logits:Tensor
     boundary_prob:Tensor
     boundary_mask:Tensor
     ratio_loss:Tensor
     stats:dict
+    states:Tensor = None
 
 # %% ../nbs/12_model.ipynb #eb7b2da0
 def map_tensors(f, items:list):
@@ -129,7 +130,7 @@ class ByteModel(nn.Module):
             if 'checkpointing' in module.__dict__:
                 module.checkpointing = on
 
-# %% ../nbs/12_model.ipynb #3646a54c
+# %% ../nbs/12_model.ipynb #53854ea7
 class AmharicHNet(ByteModel):
     "Byte-level H-Net with one chunking stage."
     def __init__(self, cfg:HNetConfig):
@@ -165,7 +166,7 @@ class AmharicHNet(ByteModel):
         if len(closed.c):
             closed = closed._replace(c=self.backbone(closed.c, part.backbone, closed.n, some(closed.rows, len(ids))))
         x = self.dechunker(closed, b, h, part.dechunker, lengths)
-        return self.output(self.logits(x), b, ids, cache)
+        return self.output(x, b, ids, cache)
 
     def new_cache(self, B:int, max_len:int|None=None, dtype=torch.float32) -> HNetCache:
         "The cache of B rows that have read nothing; `dtype` of keys and values."
@@ -185,12 +186,13 @@ def check_ids(ids:Tensor, cache=None, lengths:Tensor|None=None):
     if lengths.shape!=ids.shape[:1] or int(lengths.min())<0 or int(lengths.max())>ids.shape[1]:
         raise ValueError(f'lengths must be ({len(ids)},) numbers from 0 to {ids.shape[1]}, one per row')
 
-# %% ../nbs/12_model.ipynb #8d9a5014
+# %% ../nbs/12_model.ipynb #c666f013
 @patch
-def output(self:AmharicHNet, logits:Tensor, b:Boundaries, ids:Tensor, cache) -> HNetOutput:
+def output(self:AmharicHNet, x:Tensor, b:Boundaries, ids:Tensor, cache) -> HNetOutput:
     "Logits with the loss and the figures of the chunks; with a cache there is nothing to train."
+    logits = self.logits(x)
     if cache is not None:
-        return HNetOutput(logits, b.prob, b.mask, None, {})
+        return HNetOutput(logits, b.prob, b.mask, None, {}, x)
     valid = ids!=PAD
     loss = ratio_loss(b, self.cfg.target_bytes, self.cfg.ratio_guard, valid=valid)
     with torch.no_grad():
@@ -199,7 +201,7 @@ def output(self:AmharicHNet, logits:Tensor, b:Boundaries, ids:Tensor, cache) -> 
         overflow = (b.mask.sum(1)-self.cfg.max_chunks).clamp_min(0).sum() if self.training else chunks.new_zeros(())
         stats = dict(bytes_per_chunk=count/chunks.clamp_min(1), boundary_rate=chunks/count.clamp_min(1),
                      overflow=overflow, tau=self.chunker.tau.detach())
-    return HNetOutput(logits, b.prob, b.mask, loss, stats)
+    return HNetOutput(logits, b.prob, b.mask, loss, stats, x)
 
 # %% ../nbs/12_model.ipynb #916fa0c8
 @patch
@@ -238,7 +240,7 @@ def reset_parameters(self:AmharicHNet):
             nn.init.normal_(table.weight, std=.02)
     nn.init.normal_(self.head.weight, std=.02)
 
-# %% ../nbs/12_model.ipynb #c7367964
+# %% ../nbs/12_model.ipynb #814cf494
 class IsotropicLM(ByteModel):
     "The baseline of an H-Net: no chunks, the encoder alone reads every byte."
     def __init__(self, cfg:HNetConfig):
@@ -250,11 +252,12 @@ class IsotropicLM(ByteModel):
         check_ids(ids, cache, lengths)
         part = cache or HNetCache(None, None)
         x, _, _ = self.embedding(ids, part.embedding, lengths)
-        logits = self.logits(self.encoder(x, part.encoder, lengths))
+        x = self.encoder(x, part.encoder, lengths)
+        logits = self.logits(x)
         one = logits.new_ones(ids.shape)
         loss = None if cache else one.new_zeros(())
         stats = {} if cache else dict(bytes_per_chunk=one[0,0], boundary_rate=one[0,0], overflow=one.new_zeros(()))
-        return HNetOutput(logits, one, one.bool(), loss, stats)
+        return HNetOutput(logits, one, one.bool(), loss, stats, x)
 
     def new_cache(self, B:int, max_len:int|None=None, dtype=torch.float32) -> HNetCache:
         "The cache of B rows that have read nothing."

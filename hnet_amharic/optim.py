@@ -253,9 +253,10 @@ class StackedMuon(torch.optim.Optimizer):
                 torch._foreach_mul_(matrices, 1-group['lr']*group['weight_decay'])
                 torch._foreach_add_(matrices, steps, alpha=-.2*max(shape)**.5*group['lr'])
 
-# %% ../nbs/19_optim.ipynb #8b30c475
+# %% ../nbs/19_optim.ipynb #9ba5a155
 STAGES = dict(embedding='embedding', encoder='byte', dechunker='byte', chunker='chunk', chunk_layer='chunk',
-              backbone='backbone', norm='head', head='head')   # stage of each part of a model
+              backbone='backbone', norm='head', head='head',
+              task='task')   # stage of each part of a model; the head of a task is one of its own
 ORIGINS = ('exact', 'sliced', 'adapted', 'fresh')              # of a tensor's numbers after a transfer
 
 def param_groups(
@@ -273,7 +274,7 @@ def param_groups(
         if not p.requires_grad:
             continue
         decays = p.dim()==2 and p not in embeddings
-        stage = STAGES.get(name.split('.')[0], 'backbone')
+        stage = STAGES.get(name.removeprefix('body.').split('.')[0], 'backbone')
         kind = 'lean' if p.dtype==torch.bfloat16 else 'matrix' if decays else 'plain'
         if p in embeddings and name.endswith('tables.weight'):
             stage = kind = 'tables'

@@ -438,11 +438,11 @@ class StepLog(RunCallback):
         "Continue the row that was begun."
         vars(self).update(state)
 
-# %% ../nbs/21_runs.ipynb #44691a03
+# %% ../nbs/21_runs.ipynb #dd1a5c7f
 @patch
 def write(self:StepLog, **row):
     "Add a row."
-    size = self.dls.train.bs*self.dls.train.stream.length
+    size = self.dls.train.bs*self.dls.train.length
     row = dict(step=self.learn.step, bytes=self.learn.step*size, **row)
     with open(self.file, 'a', newline='', encoding='utf8') as f:
         cells = {name: f'{v:.6g}' if isinstance(v, float) else v for name, v in row.items()}

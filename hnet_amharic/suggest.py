@@ -78,10 +78,10 @@ def longer(
             found[grown.bytes.decode()[:-1]] += math.exp(grown.nats)     # ። and the like end it
     return sorted(out, key=lambda b: -b.nats)
 
-# %% ../nbs/16_suggest.ipynb #304ea51a
+# %% ../nbs/16_suggest.ipynb #b4da64a7
 NOTHING = Beginning(b'\xe1', -math.inf, int(UTF8_NEXT[0,0xe1]), 0)  # a row without use
 
-def placed(beginnings:list, cache, own:bool): # beginnings in the order of the rows, and the cache
+def placed(beginnings:list, cache, own:bool, nothing=NOTHING): # beginnings in the order of the rows, and the cache
     "The cache with a row for every beginning. Changes the cache if it is our `own`."
     n = len(beginnings)
     size = len(cache.embedding.ids)
@@ -98,7 +98,7 @@ def placed(beginnings:list, cache, own:bool): # beginnings in the order of the r
     with torch.inference_mode():
         source = torch.tensor([b.row for b in moved], dtype=torch.long)
         cache.put(source, torch.tensor(free[:len(moved)], dtype=torch.long))
-    for i, b in zip(free, [*moved, *[NOTHING]*len(free)]):
+    for i, b in zip(free, [*moved, *[nothing]*len(free)]):
         slots[i] = b
     return slots, cache
 

@@ -292,7 +292,7 @@ class HNetLearner(RunLearner):
             for layer,_ in layers:
                 layer._compiled_call_impl = None
 
-# %% ../nbs/22_training.ipynb #7caf64f3
+# %% ../nbs/22_training.ipynb #51f2463b
 @patch
 def compile_layers(self:HNetLearner, **options): # of torch.compile, such as mode='reduce-overhead'
     "Compile what a training batch runs, and try it on one, backwards too."
@@ -309,9 +309,10 @@ def compile_layers(self:HNetLearner, **options): # of torch.compile, such as mod
     self.autocast.allow_tf32()                                   # code for other products would be compiled again
     try:
         with rng_untouched(), self.fast_layers(), self.autocast.inside():
-            x,y = self.dls.train.one_batch()
-            out = self.model.train()(x)
-            loss = self.loss_func(out, y)+out.ratio_loss
+            batch = self.dls.train.one_batch()
+            n = getattr(self.dls, 'n_inp', len(batch)-1)
+            out = self.model.train()(*batch[:n])
+            loss = self.loss_func(out, *batch[n:])+out.ratio_loss
             torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad], allow_unused=True)
     except Exception as e:
         del self.compiled
@@ -379,7 +380,7 @@ def fit_wsd(self:HNetLearner,
     budget = L() if minutes is None else L(TimeBudget(minutes, clock))
     self.fit(n_epoch, lr=peak, cbs=L(cbs)+sched+budget)
 
-# %% ../nbs/22_training.ipynb #aca9f3ad
+# %% ../nbs/22_training.ipynb #7d6760dc
 def hnet_learner(
     dls,                     # DataLoaders of `get_dls`
     model:nn.Module,         # of `build_model`
@@ -398,6 +399,8 @@ def hnet_learner(
     resume=None,             # checkpoint or run folder, 'auto', None
     log_every:int=10,        # steps per row of log.csv; 0 means only validations
     sample=None,             # function without arguments that returns text to print after each epoch
+    loss_func=next_byte_loss, # of what the model returns and y
+    metrics=None,            # columns of the table; None: bits per byte and per character, and figures of the chunks
     calibrate:bool=True,     # set tau from one batch before the first step
     compile='auto',          # compile the layers: True, False, or 'auto': on CUDA, unless layers are recomputed
     progress:bool=True,      # a progress bar; False means lines
@@ -416,7 +419,7 @@ def hnet_learner(
     if calibrate:
         model.calibrate(dls.train.one_batch()[0])
     if recipe=='lean':
-        model.checkpointing = lean_recomputes(model.cfg, dls.train.bs, dls.train.stream.length)
+        model.checkpointing = lean_recomputes(model.cfg, dls.train.bs, dls.train.length)
         lean_weights(model)
         release()                                                # the fp32 matrices are gone
     own = [TrainEvalCallback(), Recorder(), Autocast(precision), SafeStep(clip), Throughput(),
@@ -433,8 +436,8 @@ def hnet_learner(
     def make_opt(_, lr):
         groups = param_groups(model, wd, lr_mults, origins)
         return OptimWrapper(opt=HNetOptimizer(groups, lr, opt, betas, clip=clip))
-    metrics = [BitsPer('byte'), BitsPer('char'), AvgMetric(bytes_per_chunk), AvgMetric(boundary_rate)]
-    learn = HNetLearner(dls, model, loss_func=next_byte_loss, opt_func=make_opt, lr=lr, metrics=metrics,
+    usual = [BitsPer('byte'), BitsPer('char'), AvgMetric(bytes_per_chunk), AvgMetric(boundary_rate)]
+    learn = HNetLearner(dls, model, loss_func=loss_func, opt_func=make_opt, lr=lr, metrics=metrics or usual,
                         default_cbs=False, cbs=[*own, *L(cbs)], path=path)
     learn.recipe,learn.own_folder = recipe,own_folder            # the folder goes when the learner goes
     if compile is True or (compile=='auto' and dls.device.type=='cuda' and not model.checkpointing):

@@ -158,7 +158,7 @@ class _ByteLoader(DataLoader):
             print(' | '.join(decode(part, errors='ignore').replace('\n', ' ')
                              for part in bytes(row).split(bytes([EOS]))))
 
-# %% ../nbs/03_windows.ipynb #82246649
+# %% ../nbs/03_windows.ipynb #43c994bb
 class TrainLoader(_ByteLoader):
     "Endless stream of training batches (x, y), handed out `len(self)` at a time."
     def __init__(self,
@@ -171,6 +171,7 @@ class TrainLoader(_ByteLoader):
             if value is not None and value < 1:
                 raise BadData(f'{name} must be at least 1, not {value}')
         self.stream, self.steps = stream, int(steps or max(1, stream.n_windows // bs))
+        self.length = stream.length # bytes per window
         self.window = 0 # the next one of the stream
         self.batch, self._left_off = 0, 0 # batches handed out in this pass; where a resumed pass begins
         super().__init__(stream, bs=int(bs), indexed=False, n=self.steps*bs, device=device, drop_last=True)

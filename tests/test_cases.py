@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from hnet_amharic import cli
-from hnet_amharic.classify import read_labelled
+from hnet_amharic.tasks import read_labelled
 from hnet_amharic.config import PACKAGE, HNetConfig
 from hnet_amharic.data import ByteCorpus
 from hnet_amharic.model import AmharicHNet, build_model
@@ -154,8 +154,7 @@ def test_a_stray_quote_merges_no_rows(here):
     with pytest.raises(ValueError, match='line|row'):
         read_labelled('quote.csv')
     (here/'long.csv').write_text('text,label\n'+'ሰላም '*50000+',normal\nውሃ ነው,hate\n', encoding='utf8')
-    code, out = shell('hnet_safety', '--train', 'long.csv', '--out', 'c')
-    assert code in (0, 2) and 'Traceback' not in out
+    assert [e.y for e in read_labelled('long.csv')] == [('normal',), ('hate',)]
 
 def test_one_text_from_every_kind_of_file(here):
     a, b = 'ሰላም ለሁሉም ይሁን ወንድሞች።', 'ቡና ጠጣን ከዚያም ተነሳን።'

@@ -39,6 +39,14 @@ def stage(tmp_path_factory):
     (d/'released.json').write_text(json.dumps(RELEASED))
     torch.save(OfficialHNet(RELEASED).state_dict(), d/'hnet_2stage_XL_chinese.pt')
     convert_checkpoint(d/'hnet_2stage_XL_chinese.pt', d/'chinese.safetensors', RELEASED)
+    from hnet_amharic.tasks import SAMPLES
+    rows = (SAMPLES/'topics.tsv').read_text(encoding='utf8').split('\n')[1:41]
+    for name in ('topics', 'unseen', 'new'):
+        (d/f'{name}.csv').write_text('text,label\n'+''.join('"{}",{}\n'.format(*row.split('\t')) for row in rows), encoding='utf8')
+    for name in ('chats', 'preferences'):
+        lines = (SAMPLES/f'{name}.jsonl').read_text(encoding='utf8').split('\n')[:6]
+        (d/f'{name}.jsonl').write_text('\n'.join(lines)+'\n', encoding='utf8')
+    (d/'letter.txt').write_text('ሰላም ለሁላችሁ።\n', encoding='utf8')
     return d
 
 def given(args, name): return args[args.index(name)+1] if name in args else None
@@ -57,6 +65,9 @@ def shorten(name, args, shipped=False):
         if config: read_config(config)
         if '--test-only' in args or '--resume' in args: return [*args, *cpu]
         return [*args, '--steps', '3', *cpu] if '--demo' in args else [*args, '--config', 'test', '--epochs', '1', *tiny, *cpu]
+    if name == 'hnet_finetune' and '--resume' not in args:
+        return [*args, *([] if '--init' in args else ['--init', 'runs/mine/model']), '--epochs', '1', '--length', '96', *cpu, '--no-progress']
+    if name == 'hnet_chat': return [*args, '--question', 'ሰላም', '--max-new-chars', '4', *cpu]
     if name == 'hnet_train' and '--resume' in args: return [*args, *cpu, '--no-progress']
     if name == 'hnet_train':
         if config: read_config(config)
@@ -71,7 +82,7 @@ def shorten(name, args, shipped=False):
 
 def run(line, monkeypatch, shipped=False):
     "Run one line of a page; returns what it printed."
-    from hnet_amharic import cli
+    from hnet_amharic import cli, task_cli
     name, *args = shlex.split(line, comments=True)
     if name == 'make':
         assert re.search(rf'^{args[0]}:', (ROOT/'Makefile').read_text(), flags=re.M), line
@@ -83,7 +94,7 @@ def run(line, monkeypatch, shipped=False):
     out = io.StringIO()
     monkeypatch.setattr(sys, 'argv', [name, *shorten(name, args, shipped)])
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        try: getattr(cli, name)()
+        try: getattr(cli if hasattr(cli, name) else task_cli, name)()
         except SystemExit as e: assert not e.code, f'{line}\n{out.getvalue()}'
     return out.getvalue()
 
@@ -95,7 +106,7 @@ def test_commands_run(page, stage, tmp_path, monkeypatch):
     monkeypatch.setenv('HNET_AMHARIC_CACHE', str(stage.parent/'cache'))
     for b in blocks(page, 'yaml'): Path(re.match(r'# (\S+)', b)[1]).write_text(b, encoding='utf8')
     lines = commands(page)
-    assert lines or page.stem in ('results', 'howto_chunks', 'howto_serve'), f'{page.name}: no commands found'
+    assert lines or page.stem in ('results', 'howto_chunks', 'howto_serve', 'howto_learning'), f'{page.name}: no commands found'
     for line in lines: assert run(line, monkeypatch, shipped=page.name == 'README.md').strip(), line
     if page.suffix == '.ipynb':
         for b in blocks(page, 'python'): exec(compile(b, page.name, 'exec'), {})

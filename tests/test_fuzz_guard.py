@@ -1,8 +1,9 @@
 "Policies, patterns, texts, labelled files and classifiers that nobody would write: a right result or an error in words."
+import json
 import os, re, warnings
 import pytest, yaml
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
-from hnet_amharic.classify import TextClassifier, read_labelled
+from hnet_amharic.tasks import read_chats, read_conll, read_labelled, read_pairs, read_preferences
 from hnet_amharic.guard import SHIPPED, CulturalGuard, Net, default_guard, fold, read_policy
 
 EXAMPLES = int(os.environ.get('HNET_FUZZ', 40))
@@ -125,22 +126,35 @@ def test_any_labelled_file(tmp_path_factory, data, suffix):
     head = 'text,label\n' if suffix == '.csv' else 'text\tlabel\n'
     path.write_bytes(head.encode()+data)
     try:
-        texts,labels = read_labelled(path)
+        found = read_labelled(path)
     except ValueError as e:
         assert path.name in str(e)
     else:
-        assert len(texts) == len(labels) and all(texts) and all(labels)
+        assert all(e.x and all(e.y) for e in found)
 
 @short
-@given(st.integers(0, 10**6), st.binary(max_size=3))
-def test_any_classifier_file(tmp_path_factory, at, slip):
-    folder = tmp_path_factory.mktemp('classifier')
-    TextClassifier(columns=16, flag=[]).fit(['ab', 'cd']*3, ['x', 'y']*3, strengths=[1]).save(folder)
-    path = folder/'classifier.safetensors'
-    data = path.read_bytes()
-    at %= len(data)
-    path.write_bytes(data[:at]+slip+data[at+1:])
+@given(st.binary(max_size=60) | st.text(st.sampled_from('ሰላም"{}[]:,\n'), max_size=60).map(lambda t: t.encode()) |
+       st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=3),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+                        st.sampled_from(['messages', 'role', 'content', 'prompt', 'chosen', 'rejected', 'input', 'output']), inner, max_size=4),
+                    max_leaves=12).map(lambda value: json.dumps(value).encode()),
+       st.sampled_from([read_chats, read_preferences, read_pairs, read_labelled]))
+def test_any_json_lines(tmp_path_factory, data, read):
+    path = tmp_path_factory.mktemp('lines')/'a.jsonl'
+    path.write_bytes(data)
     try:
-        TextClassifier.load(folder).probs(['ab'])
+        read(path)
     except ValueError as e:
-        assert 'damaged' in str(e)
+        assert path.name in str(e)
+
+@short
+@given(st.binary(max_size=60) | st.text(st.sampled_from('ሰO\t \nB-I'), max_size=60).map(lambda t: t.encode()))
+def test_any_conll_file(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp('conll')/'a.conll'
+    path.write_bytes(data)
+    try:
+        found = read_conll(path)
+    except ValueError as e:
+        assert path.name in str(e)
+    else:
+        assert all(len(e.x) == len(e.y) for e in found)
