@@ -74,7 +74,7 @@ def macro_f1(logits:Tensor, y:Tensor) -> float:
     guess = logits.argmax(1) if y.dim()==1 else logits>0
     return f1_score(y, guess, average='macro', zero_division=0)
 
-# %% ../nbs/31_classify.ipynb #91a77643
+# %% ../nbs/31_classify.ipynb #299b3848
 def label_names(train:list, other:list=()) -> tuple: # sorted labels; may a text have several?
     "The labels of the training examples. Raises ValueError for one class only, or a label unknown in training."
     names = sorted({label for e in train for label in e.y})
@@ -90,8 +90,7 @@ def label_names(train:list, other:list=()) -> tuple: # sorted labels; may a text
 
 def text_bytes(text:str, length:int) -> bytes:
     "A text as the model reads it, between BOS and EOS, cut to `length` bytes."
-    data = encode(normalize(text), bos=True, eos=True).tobytes()
-    return data if len(data)<=length else data[:length]
+    return encode(normalize(text), bos=True, eos=True).tobytes()[:length]
 
 def label_rows(rows:list) -> tuple:
     "Rows of (bytes, target) as a batch."
@@ -291,7 +290,7 @@ def flagged(self:Classifier, texts:list) -> list: # of bool
     "Does a text call for attention?"
     return (self.scores(texts)>self.about['threshold']).tolist()
 
-# %% ../nbs/31_classify.ipynb #7f6530e0
+# %% ../nbs/31_classify.ipynb #0bd7e1cb
 @patch
 def save(self:Classifier, folder, dtype:str='bf16'):
     "Write the folder of the task."
@@ -312,6 +311,9 @@ def load(cls:Classifier, folder, device='cpu', base=None):
         return cls(model, about)
     try:
         arrays = load_file(file)
-        return cls(model, about, NGramClassifier(about['labels'], arrays['weight'].shape[1]).restore(**arrays))
-    except (SafetensorError, TypeError, KeyError, IndexError) as e:
+        ngrams = NGramClassifier(about['labels'], arrays['weight'].shape[1]).restore(**arrays)
+        if ngrams.logits(['ሀ']).shape!=(1, len(about['labels'])):
+            raise ValueError('arrays and labels do not fit')
+        return cls(model, about, ngrams)
+    except (SafetensorError, TypeError, KeyError, IndexError, ValueError, OSError) as e:
         raise ValueError(f'{file} is damaged ({e}): train the classifier again') from None

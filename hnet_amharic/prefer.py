@@ -4,23 +4,21 @@
 
 # %% auto #0
 __all__ = ['answer_logprobs', 'row_logprobs', 'preference_rows', 'margins', 'PreferenceLoss', 'Preferred', 'preference_loader',
-           'preference_learner', 'without_adapters', 'advantages', 'reward_loss', 'improve', 'write', 'policy_reward']
+           'preference_learner', 'without_adapters', 'advantages', 'reward_loss', 'improve', 'policy_reward']
 
-# %% ../nbs/35_prefer.ipynb #ed694965
-import math
+# %% ../nbs/35_prefer.ipynb #a47d9245
 from contextlib import contextmanager
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import parametrize
 from fastai.learner import Metric
 from .text import PAD
-from .generation import Batch, GenerationOptions
+from .generation import GenerationOptions
 from .model import ByteModel, evaluating, load_default
 from .tasks import Example, dialogue_bytes
 from .finetune import (RowLoader, add_adapters, answer_rows, fingerprint, is_adapted, report_cut, row_dls,
                                    task_learner)
-from .pairs import Answer, fitted
+from .pairs import Answer, fitted, write_answers
 
 # %% ../nbs/35_prefer.ipynb #ed8f47e2
 def answer_logprobs(logits:Tensor, y:Tensor) -> Tensor: # (B, T, 256), (B, T) to (B,) nats
@@ -137,7 +135,7 @@ def reward_loss(logits:Tensor, start:Tensor, y:Tensor, advantage:Tensor, kl:floa
     per_row = ((-advantage[:,None]*now+kl*apart)*valid).sum(1)/n
     return per_row.mean(), ((apart*valid).sum(1)/n).mean().item()
 
-# %% ../nbs/35_prefer.ipynb #c53afc41
+# %% ../nbs/35_prefer.ipynb #5fc01364
 def improve(
     model:ByteModel,       # one that answers; gets adapters, if it has none
     questions:list,        # of lists of (role, text), the last one of the user
@@ -165,7 +163,7 @@ def improve(
         asked = [questions[(step*per_step+i)%len(questions)] for i in range(per_step)]
         written = [Answer(turns, GenerationOptions(max_new_chars, seed=seed+step*1000+i, **options))
                    for i, turns in enumerate(t for t in asked for _ in range(group))]
-        write(model, written)
+        write_answers(model, written)
         rewards = torch.tensor([float(reward(asked[i//group][-1][1], a.written)) for i, a in enumerate(written)])
         if not rewards.isfinite().all():
             raise ValueError(f'step {step}: the reward of an answer is not a finite number')
@@ -187,14 +185,6 @@ def improve(
             progress(log[-1])
     model.eval()
     return log
-
-def write(model:ByteModel, written:list): # of Answer
-    "Write all answers."
-    batch = Batch(model)
-    batch.waiting.extend(written)
-    with evaluating(model):
-        while len(batch):
-            batch.step()
 
 # %% ../nbs/35_prefer.ipynb #59042ceb
 def policy_reward(guard, words:set):

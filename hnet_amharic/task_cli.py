@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LEARNERS', 'EPOCHS', 'HOLDERS', 'task_examples', 'held_out', 'task_scores', 'run_task', 'load_task_base',
-           'hnet_finetune', 'predictions', 'hnet_predict', 'hnet_chat', 'hnet_spell', 'hnet_type']
+           'running_texts', 'hnet_finetune', 'predictions', 'hnet_predict', 'hnet_chat', 'hnet_spell', 'hnet_type']
 
-# %% ../nbs/41_task_cli.ipynb #6b86bde7
+# %% ../nbs/41_task_cli.ipynb #3660b517
 import json, sys
 from types import SimpleNamespace
 import numpy as np, pandas as pd
@@ -24,7 +24,7 @@ from .typing import type_amharic
 from .memory import MemoryGuard
 from .runs import find_run, newest, read_run_options, write_run_options
 from .launch import listed, load_model, pick_device
-from .cli import ask, command, given_prompts, lines_of
+from .cli import ask, command, given_prompts, lines_of, text_of
 
 # %% ../nbs/41_task_cli.ipynb #659668a5
 LEARNERS = dict(classify=classifier_learner, tag=tagger_learner, pairs=pairs_learner, instruct=instruct_learner,
@@ -67,14 +67,14 @@ def task_scores(task:str, holder, train:list, test:list) -> dict: # {name: {scor
         return {name: text_scores(guess, wanted) for name, guess in guesses.items()}
     return {}
 
-# %% ../nbs/41_task_cli.ipynb #8d4c2014
+# %% ../nbs/41_task_cli.ipynb #ffba4a40
 def run_task(
     task:str, train:list, valid:list, # of Example
     model, out,                       # a language model, and the folder of the run
     epochs:int=0, minutes:float=None, flag:list=(), dtype:str='bf16',
     merge:bool=False,                 # save a whole model, adapters merged: for a base that others do not have
     **kwargs,                         # of the learner
-):                                    # (holder of what was trained, or None when interrupted; rows of validation)
+):                                    # what was trained, or None when interrupted
     "Train a task and save it to `out`/model."
     ordinary = [e.x for e in valid if not set(e.y)&set(flag)] if flag else []
     if flag:
@@ -99,7 +99,14 @@ def load_task_base(init:str, device):
         return PairModel.load(init, device).model
     return load_model(init, device)
 
-# %% ../nbs/41_task_cli.ipynb #cae399bd
+# %% ../nbs/41_task_cli.ipynb #819b360b
+def running_texts(task:str, examples:list) -> list: # of str
+    "The texts of a task, for `adapt`: what is read, or what is to be written. Raises ValueError where there are none."
+    if task in ('instruct', 'prefer'):
+        raise ValueError(f'--adapt-epochs is for classify, tag and pairs: {task} learns from conversations')
+    return [e.y if task=='pairs' else e.x if task=='classify' else ' '.join(e.x) for e in examples]
+
+# %% ../nbs/41_task_cli.ipynb #43d58917
 @command()
 def hnet_finetune(
     task:str,              # classify, tag, pairs, instruct or prefer
@@ -144,6 +151,8 @@ def hnet_finetune(
     check_names([task], KINDS, 'task')
     if not out:
         raise ValueError('--out FOLDER: say where the run goes')
+    if flag and task!='classify':
+        raise ValueError(f'--flag is for classify: {task} has no labels')
     if resume:
         given = {**read_run_options(find_run(out)), 'resume': True}
     o = SimpleNamespace(**given)
@@ -158,9 +167,7 @@ def hnet_finetune(
     device = pick_device(o.device)
     model = load_task_base(o.init, device)
     if o.adapt_epochs and not newest(out):
-        texts = [e.x if isinstance(e.x, str) else ' '.join(e.x) for e in train] if o.task in ('classify', 'tag') else \
-            [e.y for e in train if isinstance(e.y, str)]
-        before, after = adapt(model, texts, o.adapt_epochs, device=device)
+        before, after = adapt(model, running_texts(o.task, train), o.adapt_epochs, device=device)
         print(f'language of the examples: {before:.3f} bits per byte, {after:.3f} after adapting', flush=True)
     write_run_options(out, {**given, 'resume': False})
     how = o.how or ('adapters' if o.task=='prefer' else 'gradual')
@@ -273,7 +280,7 @@ def hnet_chat(
         print()
     answer(question) if question else ask(answer)
 
-# %% ../nbs/41_task_cli.ipynb #3e5ec530
+# %% ../nbs/41_task_cli.ipynb #c97d38da
 @command()
 def hnet_spell(
     file:str,             # text file; - is standard input
@@ -291,12 +298,11 @@ def hnet_spell(
       echo "ኢትዮጲያ ሀገሬ" | hnet_spell - --threshold 0.7
     """
     speller = Speller(load_model(model, pick_device(device)), threshold)
-    last = 0
-    for i, line in lines_of(file):
-        found = [c for c in speller.line(line) if c.prob>=threshold]
+    lines = text_of(file).split('\n')
+    for i, line in enumerate(lines, 1):
+        found = [c for c in speller.line(line) if c.prob>=threshold] if line.strip() else []
         if mend:
-            print('\n'*(i-last-1)+speller.applied(line, found), flush=True)
-            last = i
+            print(speller.applied(line, found), end='\n'*(i<len(lines)), flush=True)
         for c in () if mend else found:
             row = dict(line=i, start=c.start, end=c.end, typed=c.typed, meant=c.meant, prob=round(c.prob, 4))
             plain = f'{file}:{i}:{c.start+1}: {c.typed} -> {c.meant}  {c.prob:.0%}'

@@ -7,12 +7,11 @@ __all__ = ['SAMPLES', 'KINDS', 'USUAL', 'Example', 'read_rows', 'column', 'cell'
            'read_pairs', 'check_messages', 'read_chats', 'read_preferences', 'dialogue_bytes', 'pair_turns',
            'read_examples']
 
-# %% ../nbs/29_tasks.ipynb #9fcd0f70
+# %% ../nbs/29_tasks.ipynb #39b09fa9
 import csv, io, json
 from dataclasses import dataclass
 from pathlib import Path
-from fastcore.basics import patch
-from .text import ASSISTANT, BOS, EOS, USER, encode, normalize
+from .text import ASSISTANT, BOS, USER, encode, normalize
 from .files import PACKAGE, full_path, read_text
 from .data import MAX_DOC
 

@@ -158,3 +158,30 @@ def test_any_conll_file(tmp_path_factory, data):
         assert path.name in str(e)
     else:
         assert all(len(e.x) == len(e.y) for e in found)
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory):
+    "The folder of a tiny classifier, and the bytes of its n-grams."
+    from hnet_amharic.classify import Classifier, HeadedModel, NGramClassifier, PooledHead
+    from hnet_amharic.config import HNetConfig
+    from hnet_amharic.model import build_model
+    from hnet_amharic.tasks import Example
+    folder = tmp_path_factory.mktemp('classifier')
+    examples = [Example(text, (label,), '') for text, label in (('ab', 'x'), ('cd', 'y'))]*3
+    body = build_model(HNetConfig.preset('test'))
+    model = HeadedModel(body, PooledHead(body.cfg.d_byte, 2))
+    about = dict(task='classify', labels=['x', 'y'], many=False, length=64)
+    Classifier(model, about, NGramClassifier(['x', 'y'], columns=16).fit(examples)).save(folder)
+    return folder, (folder/'ngrams.safetensors').read_bytes()
+
+@short
+@given(st.integers(0, 10**6), st.binary(max_size=3))
+def test_any_classifier_file(classifier, at, slip):
+    from hnet_amharic.classify import Classifier
+    folder, data = classifier
+    at %= len(data)
+    (folder/'ngrams.safetensors').write_bytes(data[:at]+slip+data[at+1:])
+    try:
+        Classifier.load(folder).probs(['ab'])
+    except ValueError as e:
+        assert 'damaged' in str(e)
