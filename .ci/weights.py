@@ -118,7 +118,7 @@ def main():
     print(f'second halves of {halves["sentences"]} translated sentences: {halves["bits"]:.1f} bits', flush=True)
     trained = read_json(Path(folder)/'card.json')
     card = dict(parameters=parameter_table(model)['total'], bytes_read=trained['bytes_read'],
-                sources=trained['sources'], divisor=divisor, share=a.share, second_halves=halves,
+                sources=trained['sources'], licences=trained.get('licences', {}), divisor=divisor, share=a.share, second_halves=halves,
                 megabytes=(out/'nano'/'model.safetensors').stat().st_size/1e6,
                 measured=found['new'], marked=marks, mean=mean(found['new']),
                 before=found['shipped before'], mean_before=mean(found['shipped before']),

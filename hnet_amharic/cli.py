@@ -151,13 +151,13 @@ def ask(answer):
         while (prompt := input('> ')).strip():
             answer(prompt)
 
-# %% ../nbs/45_cli.ipynb #71c913b3
+# %% ../nbs/45_cli.ipynb #1a8e08e1
 @command(GenerationOptions)
 def hnet_generate(
     prompts:list=(),         # texts to continue; "" starts a new document, - reads lines from standard input
     prompts_file:str='',     # read prompts from here: a text file with one per line, or .jsonl with "prompt"
     interactive:bool=False,  # ask for prompts until an empty line
-    model:str='',            # folder of a saved model; empty: the shipped one
+    model:str='',            # folder of a saved model or user/name on the hub; empty: the shipped one
     n:int=1,                 # texts per prompt
     batch_size:int=32,       # texts written at once
     stop:str='',             # end before this text
@@ -207,13 +207,13 @@ def hnet_generate(
     if not jsonl:
         print('\n\n'.join(sample.text for _,sample in samples))
 
-# %% ../nbs/45_cli.ipynb #ea8da06e
+# %% ../nbs/45_cli.ipynb #106b3ca8
 @command()
 def hnet_suggest(
     texts:list=(),          # what is typed so far; - reads lines from standard input
     texts_file:str='',      # read texts from here: one per line, or .jsonl with "prompt"
     interactive:bool=False, # ask for texts until an empty line
-    model:str='',           # folder of a saved model; empty: the shipped one
+    model:str='',           # folder of a saved model or user/name on the hub; empty: the shipped one
     n:int=5,                # suggestions per text, at most
     no_guard:bool=False,    # suggest without the guard
     jsonl:bool=False,       # one JSON object per text: text, suggestions with word, ending and prob
@@ -293,7 +293,7 @@ def hnet_memory(
         gpu = f', {m["allocated"]/1e9:.2f} GB allocated on the GPU at most' if 'allocated' in m else ''
         print(f'{recipe}: {m["bytes_per_s"]:.0f} bytes/s{gpu}')
 
-# %% ../nbs/45_cli.ipynb #2e4ddda1
+# %% ../nbs/45_cli.ipynb #1a225f20
 def named_texts(texts) -> tuple: # {name: file}, [file]
     "Split `name=file` from plain paths."
     named = {t.partition('=')[0]: t.partition('=')[2] for t in texts if '=' in t and not full_path(t).exists()}
@@ -301,7 +301,7 @@ def named_texts(texts) -> tuple: # {name: file}, [file]
 
 @command()
 def hnet_evaluate(
-    model:str,              # folder of a saved model; 'shipped' is the one in the package
+    model:str,              # folder of a saved model or user/name on the hub; 'shipped' is the one in the package
     text:list=None,         # text the model has not read: files, folders or globs; name=file gives a row its name
     halves:str='',          # instead of all that: a file of sentences; bits of each second half, given the first
     train:str='',           # its training text, several separated by commas: for PPMd and known words

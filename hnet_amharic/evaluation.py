@@ -6,7 +6,7 @@
 __all__ = ['FIDEL', 'SECTIONS', 'TABLES', 'RUN', 'compact', 'bit_rates', 'bits_by_kind', 'read_words', 'text_figures',
            'Scorecard', 'Table', 'escaped', 'shown', 'text_tables', 'baseline_tables', 'chunk_tables',
            'generation_tables', 'card_tables', 'card_markdown', 'Job', 'text_section', 'chunk_section',
-           'generation_section', 'baseline_section', 'load_model', 'training_text', 'evaluate']
+           'generation_section', 'baseline_section', 'named_model', 'training_text', 'evaluate']
 
 # %% ../nbs/29_evaluation.ipynb #09a933d3
 import json, os, re, sys, warnings
@@ -295,8 +295,8 @@ def baseline_section(job:Job) -> dict:
 
 RUN = dict(text=text_section, chunks=chunk_section, generation=generation_section, baselines=baseline_section)
 
-# %% ../nbs/29_evaluation.ipynb #5252b81a
-def load_model(model):
+# %% ../nbs/29_evaluation.ipynb #c687d0da
+def named_model(model):
     "(model, name) of a model or of the folder that it was saved in."
     if isinstance(model, nn.Module):
         return model, 'model'
@@ -334,9 +334,9 @@ def evaluate(
     names = [r.name for r in registers]
     if len(set(names))<len(names):
         raise ValueError(f'two texts have the same name: {", ".join(names)}')
-    model, known = load_model(model)
+    model, known = named_model(model)
     name = name or known
-    others = dict(beside) if isinstance(beside, dict) else {n: m for m, n in map(load_model, beside)}
+    others = dict(beside) if isinstance(beside, dict) else {n: m for m, n in map(named_model, beside)}
     if name in others or len(others)<len(beside):
         raise ValueError(f'two of the models {name}, {", ".join(others)} have one name: give beside={{name: model}}')
     job = Job(model.to(device), name, registers, seed=seed, beside={n: m.to(device) for n, m in others.items()},

@@ -7,7 +7,7 @@ __all__ = ['AT_LEAST', 'AT_MOST', 'FREE', 'TRANSFER_LR', 'TRANSFER_MULTS', 'SWIT
            'load_model', 'listed', 'parse_weights', 'memory_need', 'fits', 'operations_per_byte', 'resumed',
            'transferred', 'settings', 'plan_lines', 'train', 'read_texts', 'make_learner', 'run']
 
-# %% ../nbs/44_launch.ipynb #d3431c93
+# %% ../nbs/44_launch.ipynb #ce66d02c
 import json, math, sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from . import __version__
 from .files import check_names, full_path, write_text
 from .data import ByteCorpus, Filters
 from .windows import get_dls
-from .mix import build_mix, mix_path
+from .mix import build_mix, mix_path, read_mix
 from .config import PACKAGE, HNetConfig, Recipe, read_config
 from .model import AmharicHNet, build_model, default_weights, load_default, parameter_table
 from .measure import bits_per_byte
@@ -76,7 +76,7 @@ def check_ranges(options:dict): # by name
             span = f'at least {low:g}' if high==math.inf else f'between {low:g} and {high:g}'
             raise ValueError(f'--{name.replace("_", "-")} {value:g}: expected a value {span}')
 
-# %% ../nbs/44_launch.ipynb #fcf96214
+# %% ../nbs/44_launch.ipynb #93d7e9ed
 def pick_device(
     name:str='auto', # auto, or a device that must be there
 ) -> torch.device:
@@ -88,7 +88,7 @@ def pick_device(
     return torch.device(there[0] if name=='auto' else name)
 
 def load_model(
-    folder:str='', # of a saved model; empty or 'shipped' means the one in the package
+    folder:str='', # of a saved model, or user/name on the hub; empty or 'shipped' means the one in the package
     device='cpu',
 ):
     "A saved model in evaluation mode."
@@ -324,7 +324,7 @@ def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weigh
         learn.sample_text.every = o.sample_every
     return learn
 
-# %% ../nbs/44_launch.ipynb #0afac997
+# %% ../nbs/44_launch.ipynb #cdb0bc56
 def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
     "Train, save, measure."
     model,steps = learn.model,recipe.epochs*len(learn.dls.train)
@@ -346,6 +346,7 @@ def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
     card = dict(parameters=parameters, megabytes=sum(p.stat().st_size for p in folder.iterdir())/1e6, measured={},
                 bytes_read=learn.step*recipe.batch_size*recipe.length,
                 sources=learn.dls.train.stream.corpus.source_bytes(),
+                licences={source.name: source.licence for source in read_mix(mix_path(o.mix))} if o.mix else {},
                 versions=dict(hnet_amharic=__version__, torch=torch.__version__))
     if o.test_data:
         test = ByteCorpus.build(listed(o.test_data), filters=Filters(text_column=o.text_column))

@@ -8,8 +8,8 @@ __all__ = ['STORED', 'HNetOutput', 'map_tensors', 'HNetCache', 'ByteModel', 'Amh
            'load_tensors', 'check_shapes', 'default_weights', 'load_default', 'parameter_table', 'HNetConfig',
            'PACKAGE']
 
-# %% ../nbs/13_model.ipynb #9ecd225b
-import dataclasses, threading
+# %% ../nbs/13_model.ipynb #ef9b9c0c
+import dataclasses, json, tempfile, threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from fastcore.basics import patch
 from .text import FEATURE_SIZES, PAD
-from .files import atomic_write, full_path
+from .files import atomic_write, full_path, write_text
 from .layers import Linear, RMSNorm
 from .mamba import Isotropic
 from .embedding import ByteEmbedding
@@ -28,6 +28,7 @@ from .chunker import Boundaries, DynamicSemanticChunker, EnhancedChunkLayer, rat
 from .backbone import HierarchicalBackbone
 from .dechunker import EnhancedDeChunkLayer
 from .config import HNetConfig, PACKAGE
+from .hub import hub_folder, is_hub_name, push_folder
 
 # %% ../nbs/13_model.ipynb #b8cc6e80
 _all_ = ['HNetConfig', 'PACKAGE']   # so that `from hnet_amharic.model import *` is all a script needs
@@ -403,14 +404,18 @@ def load_weights(self:ByteModel, folder):
                 new = new.float()*f.get_tensor(name+'.scale')
             t.copy_(new)
 
-# %% ../nbs/13_model.ipynb #edff6605
+# %% ../nbs/13_model.ipynb #3881cd26
 @patch(cls_method=True)
 def from_pretrained(cls:ByteModel,
-    folder,            # as written by save_pretrained
-    device=None,       # where to; None means CPU
-    dtype=None):       # torch.float32, bfloat16 or float16; None means fp32
-    "The model of a folder, in evaluation mode. Raises FileNotFoundError or ValueError."
-    folder = full_path(folder)
+    folder,              # as written by save_pretrained; or user/name, from the hub
+    device=None,         # where to; None means CPU
+    dtype=None,          # torch.float32, bfloat16 or float16; None means fp32
+    revision=None,       # of the hub: branch, tag or commit
+    cache_dir=None,      # of the hub
+    offline:bool=False,  # use the cache of the hub alone
+):
+    "The model of a folder or of the hub, in evaluation mode. Raises FileNotFoundError, ImportError or ValueError."
+    folder = hub_folder(folder, revision, cache_dir, offline) if is_hub_name(folder) else full_path(folder)
     if not (folder/'config.yaml').exists():
         raise FileNotFoundError(f'{folder} has no config.yaml; '
                                 'a saved model is a folder with config.yaml and model.safetensors')
@@ -418,6 +423,25 @@ def from_pretrained(cls:ByteModel,
         model = build_model(HNetConfig.from_yaml(folder/'config.yaml'))
     model.load_weights(folder)
     return model.to(device or 'cpu', dtype).eval()
+
+# %% ../nbs/13_model.ipynb #3b76ed92
+@patch
+def push_to_hub(self:ByteModel,
+    name:str,              # user/name
+    card:dict|None=None,   # what card.json is to hold
+    dtype:str='bf16',      # as in save_pretrained
+    licence:str='',        # of the weights, as the hub writes it, such as cc-by-sa-4.0
+    private:bool=False,    # if the model is new there
+    revision=None,         # branch; None means main
+    message:str='Upload',  # of the commit
+    token=None,            # None means the one you logged in with
+) -> str:                  # address of the commit
+    "Save this model and send it to the hub. Raises ImportError, or ConnectionError with the reason."
+    with tempfile.TemporaryDirectory() as folder:
+        self.save_pretrained(folder, dtype)
+        if card is not None:
+            write_text(f'{folder}/card.json', json.dumps(card, indent=1, ensure_ascii=False))
+        return push_folder(folder, name, licence, private, revision, message, token)
 
 # %% ../nbs/13_model.ipynb #8f452238
 def default_weights():
