@@ -5,7 +5,7 @@ READY  := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check prepare lab docs weights ruler clean
+.PHONY: help demo test slow check prepare lab docs weights bench ruler clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ docs: $(READY)  ## build the site into _docs (with Quarto if you have it, else w
 weights: $(READY)  ## train, finish and measure the shipped weights; DATA=FOLDER says where the text is (minutes on a GPU)
 	@test -n "$(DATA)" || { echo "Say where the text is: make weights DATA=FOLDER"; exit 1; }
 	@$(BIN)/python .ci/weights.py --data "$(DATA)"
+
+bench: $(READY)  ## bytes/s of training and writing beside other models of the same size (minutes; on an idle machine)
+	@$(BIN)/python .ci/bench.py
 
 ruler:  ## how long modules and cells are, how many lines hold more than one statement
 	@$(PYTHON) .ci/ruler.py

@@ -23,7 +23,7 @@ def no_autocast(x:Tensor):
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
-# %% ../nbs/05_layers.ipynb #70968ca0
+# %% ../nbs/05_layers.ipynb #f08116a6
 class RMSNorm(nn.Module):
     "Root-mean-square norm over the last axis, in fp32 whatever comes in."
     def __init__(self,
@@ -35,10 +35,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: # (..., d) to (..., d) fp32
         "Normalise `x` (..., d)."
-        with no_autocast(x):
-            return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps)
+        weight = self.weight
+        return torch.rms_norm(x.float(), weight.shape, weight.float(), self.eps)
 
-# %% ../nbs/05_layers.ipynb #952674ec
+# %% ../nbs/05_layers.ipynb #70510f13
 class Linear(nn.Linear):
     "A linear layer without bias that takes inputs of any precision."
     def __init__(self, d_in:int, d_out:int):
@@ -46,10 +46,10 @@ class Linear(nn.Linear):
 
     def forward(self, x:Tensor) -> Tensor: # (..., d_in) to (..., d_out)
         "x times the matrix, in the precision of the matrix or of autocast."
-        dtype = self.weight.dtype
-        if x.dtype!=dtype and not torch.is_autocast_enabled(x.device.type):
-            x = x.to(dtype)
-        return F.linear(x, self.weight)
+        weight = self.weight
+        if x.dtype!=weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            x = x.to(weight.dtype)
+        return F.linear(x, weight)
 
 # %% ../nbs/05_layers.ipynb #437febe3
 class SwiGLU(nn.Module):
@@ -88,14 +88,14 @@ def angles(
     angle = position.float()[...,None]*speed
     return angle.cos(), angle.sin()
 
-# %% ../nbs/05_layers.ipynb #e85657d2
+# %% ../nbs/05_layers.ipynb #fa0a1ec7
 def rotate(x:Tensor, cos:Tensor, sin:Tensor) -> Tensor: # x (..., hd); cos, sin (..., rotary_dim / 2)
     "Turn the first numbers of every head by these angles (non-interleaved)."
     half = cos.shape[-1]
     first = x[...,:half].float()
     second = x[...,half:2*half].float()
-    turned = [(first*cos-second*sin).to(x.dtype), (first*sin+second*cos).to(x.dtype)]
-    return torch.cat([*turned, x[...,2*half:]], -1)
+    turned = [torch.addcmul(first*cos, second, sin, value=-1), torch.addcmul(first*sin, second, cos)]
+    return torch.cat([*(t.to(x.dtype) for t in turned), x[...,2*half:]], -1)
 
 # %% ../nbs/05_layers.ipynb #7a0ddac7
 class Reach:

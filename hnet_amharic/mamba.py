@@ -115,7 +115,7 @@ class SSMCache:
     conv:Tensor
     ssm:Tensor
 
-# %% ../nbs/06_mamba.ipynb #cb705912
+# %% ../nbs/06_mamba.ipynb #00c9f682
 class Mamba2(nn.Module):
     "Mamba-2 mixer with the parameter names and shapes of the reference, in plain PyTorch."
     def __init__(self,
@@ -173,7 +173,7 @@ class Mamba2(nn.Module):
             y = y+u*self.D.float()[:,None]
         if cache is not None:
             cache.conv = put_rows(cache.conv, rows, self.last_inputs(seen, T, lengths))
-            cache.ssm = put_rows(cache.ssm, rows, state)
+            cache.ssm = put_rows(cache.ssm, rows, state.contiguous())   # as the next single position reads it
         return self.out_proj(self.norm(y.flatten(-2)*F.silu(z.float())))
 
     def last_inputs(self, seen:Tensor, T:int, lengths:Tensor|None) -> Tensor: # (B, d_conv - 1, width)
