@@ -30,7 +30,7 @@ from .unfreezing import ProgressiveUnfreezing
 from .profile import product_rate, update_seconds
 from .transfer import TransferReport, transfer
 
-# %% ../nbs/44_launch.ipynb #1b634906
+# %% ../nbs/44_launch.ipynb #973bdec8
 @dataclass
 class RunOptions:
     "How a run is started, besides the fields of its recipe."
@@ -54,7 +54,8 @@ class RunOptions:
     log_every:int = 10         # steps per row of log.csv; 0: only validations
     sample_every:int = 0       # epochs between printed samples; 0: none
     save_dtype:str = 'fp32'    # weights of the final model: fp32, bf16 or int8
-    text_column:str = 'text'   # column of .csv, .tsv, .jsonl and .parquet files
+    text_column:str = 'text'   # column that holds the text, where a file has columns
+    skip_bad:bool = False      # leave out rows that cannot be read, and count them; else the first one stops
     min_chars:int = 16         # drop shorter documents
     min_ethiopic:float = .5    # drop documents with a smaller share of Ethiopic letters; 0 keeps every script
     keep_doubles:bool = False  # keep documents that were seen before
@@ -252,7 +253,7 @@ def plan_lines(
     ratio = work/operations_per_byte(nano)
     return lines+[f'faster  hnet_launch --config nano: about {ratio:.0f} times as fast']*(ratio>1.5)
 
-# %% ../nbs/44_launch.ipynb #dce3b778
+# %% ../nbs/44_launch.ipynb #42ffad44
 def train(
     given:dict,          # options that were given: fields of `RunOptions` and `Recipe`
     announce:bool=False, # say first what will be done
@@ -281,7 +282,7 @@ def train(
 
 def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validation text, {source: weight}
     "Read, split, and say what became of the text. Raises MissingData or BadData."
-    filters = Filters(o.min_chars, o.min_ethiopic, not o.keep_doubles, text_column=o.text_column)
+    filters = Filters(o.min_chars, o.min_ethiopic, not o.keep_doubles, text_column=o.text_column, skip_bad=o.skip_bad)
     if o.mix:
         corpus,weights = build_mix(mix_path(o.mix), o.data_dir or '.', o.seed)
     else:
@@ -324,7 +325,7 @@ def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weigh
         learn.sample_text.every = o.sample_every
     return learn
 
-# %% ../nbs/44_launch.ipynb #0afac997
+# %% ../nbs/44_launch.ipynb #826b37e5
 def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
     "Train, save, measure."
     model,steps = learn.model,recipe.epochs*len(learn.dls.train)
@@ -348,7 +349,8 @@ def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
                 sources=learn.dls.train.stream.corpus.source_bytes(),
                 versions=dict(hnet_amharic=__version__, torch=torch.__version__))
     if o.test_data:
-        test = ByteCorpus.build(listed(o.test_data), filters=Filters(text_column=o.text_column))
+        filters = Filters(text_column=o.text_column, skip_bad=o.skip_bad)
+        test = ByteCorpus.build(listed(o.test_data), filters=filters)
         saved = AmharicHNet.from_pretrained(folder, learn.dls.device)
         card['measured'][o.test_data] = bits_per_byte(saved, test, progress=sys.stdout.isatty())
     write_text(folder/'card.json', json.dumps(card, indent=1, ensure_ascii=False))

@@ -38,8 +38,9 @@ def read_rows(
         raise ValueError(f'{path} holds no rows')
     return found
 
-# %% ../nbs/30_tasks.ipynb #ee61907f
-USUAL = dict(text=['text', 'tweet', 'sentence', 'input'], label=['label', 'labels', 'class', 'category'],
+# %% ../nbs/30_tasks.ipynb #b813fc62
+USUAL = dict(text=['text', 'tweet', 'sentence', 'input'], prompt=['prompt', 'text', 'sentence', 'input'],
+             label=['label', 'labels', 'class', 'category'],
              input=['input', 'source', 'english', 'noisy', 'article', 'text'],
              output=['output', 'target', 'amharic', 'clean', 'headline', 'label'])
 
@@ -56,7 +57,7 @@ def column(
             return candidate
     file = where.rpartition(', line')[0]
     raise ValueError(f'{file}: no column {" or ".join(names)}; there are {", ".join(first) or "none"}. '
-                     f'Name the right one with --{what}-column')
+                     f'Name the right one with --{"text" if what=="prompt" else what}-column')
 
 def cell(row:dict, name:str, where:str) -> str:
     "The text of a cell, in NFC. Raises ValueError where there is none."
