@@ -91,7 +91,7 @@ def exit_code(f, options:dict) -> int:
         return 2
     return 0
 
-# %% ../nbs/45_cli.ipynb #4dcd8503
+# %% ../nbs/45_cli.ipynb #e731c656
 @command(RunOptions, Recipe)
 def hnet_train(**given) -> Path: # folder of the saved model
     """Train a byte-level H-Net on Amharic text. Ctrl-C leaves a checkpoint; --resume continues from it.
@@ -102,6 +102,7 @@ def hnet_train(**given) -> Path: # folder of the saved model
       hnet_train --config nano --data-dir my_texts --out runs/small --save-dtype int8
       hnet_train --init shipped --data-dir more_texts --out runs/more
       hnet_train --resume runs/mine                    continue an interrupted run, with its own options
+      hnet_train --resume runs/mine --epochs 3         prolong a run that has done its 2 epochs
       hnet_train --init runs/mine/model --data-dir more_texts --unfreeze default --epochs 12 --out runs/slowly
     """
     return train(given)

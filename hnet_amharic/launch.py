@@ -7,7 +7,7 @@ __all__ = ['AT_LEAST', 'AT_MOST', 'FREE', 'TRANSFER_LR', 'TRANSFER_MULTS', 'SWIT
            'load_model', 'listed', 'parse_weights', 'memory_need', 'fits', 'operations_per_byte', 'resumed',
            'transferred', 'settings', 'plan_lines', 'train', 'read_texts', 'make_learner', 'run']
 
-# %% ../nbs/44_launch.ipynb #d3431c93
+# %% ../nbs/44_launch.ipynb #b367e523
 import json, math, sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from .model import AmharicHNet, build_model, default_weights, load_default, para
 from .measure import bits_per_byte
 from .generation import STANDARD_PROMPTS, generate
 from .memory import MemoryConfig, MemoryGuard, MemoryMonitor, estimate_memory
-from .runs import (checkpoints, contradictions, find_checkpoint, find_run, one_process,
+from .runs import (checkpoints, contradictions, find_checkpoint, find_run, finished, one_process,
                                read_run_options, write_run_options)
 from .training import duration, hnet_learner, precision_dtype
 from .unfreezing import ProgressiveUnfreezing
@@ -148,7 +148,7 @@ def operations_per_byte(cfg:HNetConfig) -> float:
     every_byte = table['total']-chunked-table.get('embedding', 0)                   # rows are looked up, not multiplied
     return 6*(every_byte+chunked/cfg.target_bytes)*(4/3 if cfg.checkpointing else 1)
 
-# %% ../nbs/44_launch.ipynb #203a490a
+# %% ../nbs/44_launch.ipynb #cd70712b
 FREE = set('resume out device checkpoint_every log_every sample_every no_progress memory_limit compile test_data '
            'save_dtype'.split())
 
@@ -166,6 +166,8 @@ def resumed(
         return given,out,None
     saved = read_run_options(run)
     for name,(was,now) in contradictions(saved, {k: v for k,v in given.items() if k not in FREE}).items():
+        if name=='epochs' and now>was and finished(run):
+            continue
         option = '--'+name.replace('_', '-')
         raise ValueError(f'{option} {now}: the run in {run} was started with {option} {was}. Leave the option out to '
                          f'continue that run, or start a new one from its weights: --init {run}/model')
