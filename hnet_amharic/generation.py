@@ -364,7 +364,7 @@ def stream(
     text = Continuation(check_prompt(prompt), GenerationOptions(max_new_chars, **kwargs))
     return (piece for _,piece in write_all(check_model(model), [text]))
 
-# %% ../nbs/16_generation.ipynb #c7c555e1
+# %% ../nbs/16_generation.ipynb #75764d4c
 @contextmanager
 def stop_button() -> Iterator: # of a function: was it pressed?
     "A stop button for the time inside, in a notebook that can show and hear one; elsewhere it is never pressed."
@@ -381,6 +381,8 @@ def stop_button() -> Iterator: # of a function: was it pressed?
     button = widgets.Button(description='Stop', icon='stop')
     button.on_click(lambda _: pressed.set())
     place = sys.modules['IPython'].display.display(button, display_id=True)
+    # ipykernel 7.4 would send a press to the thread that is busy here, not to the one that it came for
+    vars(getattr(button, 'comm', button)).pop('_reply_subshell_id', None)
     try:
         yield pressed.is_set
     finally:
