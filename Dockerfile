@@ -22,6 +22,6 @@ WORKDIR /srv
 ENV PATH=/venv/bin:$PATH PYTHONUTF8=1 PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://localhost:8000/health', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["hnet_serve", "--host", "0.0.0.0", "--port", "8000"]

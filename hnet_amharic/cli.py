@@ -315,7 +315,7 @@ def hnet_memory(
         gpu = f', {m["allocated"]/1e9:.2f} GB allocated on the GPU at most' if 'allocated' in m else ''
         print(f'{recipe}: {m["bytes_per_s"]:.0f} bytes/s{gpu}')
 
-# %% ../nbs/45_cli.ipynb #f1216af4
+# %% ../nbs/45_cli.ipynb #ed19f377
 def named_texts(texts) -> tuple: # {name: file}, [file]
     "Split `name=file` from plain paths."
     named = {t.partition('=')[0]: t.partition('=')[2] for t in texts if '=' in t and not full_path(t).exists()}
@@ -351,7 +351,8 @@ def hnet_evaluate(
       hnet_evaluate shipped --halves sentences.txt
     """
     if halves:
-        found = second_halves(load_model(model, pick_device(device)), [line for _,line in lines_of(halves, text_column, skip_bad)])
+        sentences = [line for _,line in lines_of(halves, text_column, skip_bad)]
+        found = second_halves(load_model(model, pick_device(device)), sentences)
         print(f'{found["bits"]:.1f} bits for the second half of a sentence, given the first: mean of '
               f'{found["sentences"]:,} sentences ({found["bpb"]:.3f} bits per byte)')
         return

@@ -6,7 +6,7 @@
 __all__ = ['find_sources', 'text_in', 'read_column', 'read_documents', 'Filters', 'judge', 'Report', 'mix64', 'stable_key',
            'ByteCorpus', 'read_registers']
 
-# %% ../nbs/02_data.ipynb #49028a2a
+# %% ../nbs/02_data.ipynb #2d2b05c7
 import glob, hashlib, html, json, os, re, shutil, tempfile, time, warnings
 from array import array
 from collections import Counter
@@ -18,8 +18,8 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
 from .text import BOS, EOS, decode, encode, ethiopic_share, normalize
-from .files import (READABLE, BadData, MissingData, clean_text, file_kind, full_path, has_columns, open_text,
-                                read_json, read_records, write_text)
+from .files import (READABLE, BadData, MissingData, clean_text, file_kind, full_path, has_columns,
+                                open_text, read_json, read_records, write_text)
 
 # %% ../nbs/02_data.ipynb #2f846701
 def _named(path, root) -> tuple:
@@ -92,7 +92,7 @@ def find_sources(
         raise MissingData(f'{sources}: no readable file{only}. {READABLE}')
     return list({os.path.realpath(path): (name, path) for name, path in reversed(found)}.values())[::-1]
 
-# %% ../nbs/02_data.ipynb #5bbb4491
+# %% ../nbs/02_data.ipynb #9e742933
 def text_in(row:dict, column:str, where:str) -> str:
     "The text in a column of a record. Raises BadData that says what is there instead."
     if column not in row:
@@ -125,8 +125,8 @@ def read_column(path, text_column='text', errors=None) -> Iterator: # of (where,
 
 def read_documents(source, text_column='text', errors=None) -> Iterator: # of (source name, text)
     """Iterate over anything `find_sources` takes, one document at a time, unfiltered. In records the text is in
-    `text_column`. A list of `errors` gets what is wrong with single rows, which are then left out. Raises MissingData or
-    BadData."""
+    `text_column`. A list of `errors` gets what is wrong with single rows, which are then left out.
+    Raises MissingData or BadData."""
     for name, path in find_sources(source):
         for _, text in read_column(path, text_column, errors):
             yield name, text

@@ -440,10 +440,10 @@ def parameter_table(model:nn.Module) -> dict:
     table = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     return {**table, 'total': sum(table.values())}
 
-# %% ../nbs/13_model.ipynb #c5629894
+# %% ../nbs/13_model.ipynb #6e92a71e
 PARTS = dict(embedding='a vector for each byte', encoder='reads bytes', chunker='says where chunks end',
-             chunk_layer='gathers the bytes of a chunk', backbone='thinks in chunks', dechunker='spreads chunks over bytes',
-             norm='scales', head='256 scores for the next byte')
+             chunk_layer='gathers the bytes of a chunk', backbone='thinks in chunks',
+             dechunker='spreads chunks over bytes', norm='scales', head='256 scores for the next byte')
 
 @patch
 def _repr_markdown_(self:ByteModel) -> str:
