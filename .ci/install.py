@@ -2,7 +2,8 @@
 
     python .ci/install.py     writes nbs/results/install.csv
 
-Builds the wheel, installs it into a new environment, and measures there. Imports are the best of five processes."""
+Builds the wheel, installs it into a new environment, and measures there. Imports are seconds of the
+processor, the best of five processes, so that other work on the machine does not count."""
 import argparse
 import json
 import os
@@ -40,7 +41,7 @@ def said(command, **kwargs) -> str:
 
 def seconds(python, code:str, folder) -> float:
     "Of the fastest of five imports, Python's own start not counted."
-    timed = f'import time; start = time.perf_counter()\n{code}\nprint(time.perf_counter()-start)'
+    timed = f'import time; start = time.process_time()\n{code}\nprint(time.process_time()-start)'
     return min(float(said([python, '-c', timed], cwd=folder).split()[-1]) for _ in range(5))
 
 def measured(folder:Path) -> list: # of rows
