@@ -7,7 +7,7 @@ __all__ = ['DEMO', 'command', 'read_options', 'exit_code', 'hnet_train', 'text_o
            'ask', 'hnet_generate', 'hnet_suggest', 'hnet_convert', 'hnet_memory', 'named_texts', 'hnet_evaluate',
            'show_findings', 'hnet_safety', 'hnet_info', 'hnet_launch']
 
-# %% ../nbs/45_cli.ipynb #78446b84
+# %% ../nbs/45_cli.ipynb #f2890a1b
 import argparse, contextlib, functools, inspect, json, os, platform, sys
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil, torch
 from fastcore.docments import docments
 from . import __version__
-from .files import full_path, read_text
+from .files import full_path, has_columns, read_records, read_text
 from .text import ethiopic_share
+from .data import read_column
 from .config import HNetConfig, Recipe, read_config
 from .model import build_model, default_weights, parameter_table
 from .measure import second_halves
@@ -29,6 +30,7 @@ from .training import precision_dtype
 from .profile import measure_memory
 from .official import OfficialHNet, convert_checkpoint
 from .evaluation import SECTIONS, card_markdown, evaluate, read_registers
+from .tasks import column
 from .classify import Classifier
 from .launch import RunOptions, check_ranges, listed, load_model, pick_device, train
 
@@ -89,7 +91,7 @@ def exit_code(f, options:dict) -> int:
         return 2
     return 0
 
-# %% ../nbs/45_cli.ipynb #4dcd8503
+# %% ../nbs/45_cli.ipynb #e731c656
 @command(RunOptions, Recipe)
 def hnet_train(**given) -> Path: # folder of the saved model
     """Train a byte-level H-Net on Amharic text. Ctrl-C leaves a checkpoint; --resume continues from it.
@@ -100,11 +102,12 @@ def hnet_train(**given) -> Path: # folder of the saved model
       hnet_train --config nano --data-dir my_texts --out runs/small --save-dtype int8
       hnet_train --init shipped --data-dir more_texts --out runs/more
       hnet_train --resume runs/mine                    continue an interrupted run, with its own options
+      hnet_train --resume runs/mine --epochs 3         prolong a run that has done its 2 epochs
       hnet_train --init runs/mine/model --data-dir more_texts --unfreeze default --epochs 12 --out runs/slowly
     """
     return train(given)
 
-# %% ../nbs/45_cli.ipynb #e2e5a4de
+# %% ../nbs/45_cli.ipynb #d7b65fa3
 def text_of(file:str) -> str:
     "The text of a file, or of standard input where the name is `-`. Raises FileNotFoundError, or ValueError."
     try:
@@ -112,9 +115,23 @@ def text_of(file:str) -> str:
     except UnicodeDecodeError as e:
         raise ValueError(f'standard input, byte {e.start}: not UTF-8. Convert it first (iconv -t utf-8)') from None
 
-def lines_of(file:str) -> list: # of (number, line) without empty lines
-    "Lines of a file, or of standard input. Errors as in `text_of`."
-    return [(i, line) for i,line in enumerate(text_of(file).split('\n'), 1) if line.strip()]
+def lines_of(
+    file:str,           # a file, or - for standard input
+    text_column:str='', # of a file with columns; empty: the usual names
+    skip_bad:bool=False, # leave out rows that cannot be read, and say so; else the first one raises
+    what:str='text',    # text or prompt, whose usual names are tried
+) -> list:              # of (place, text), without empty lines
+    "The lines of plain text, or the cells of a column. Errors as in `text_of` and `read_records`."
+    if not has_columns(file):
+        return [(f'{file}, line {i}', line) for i,line in enumerate(text_of(file).split('\n'), 1) if line.strip()]
+    first = next(read_records(file, [] if skip_bad else None), None)
+    if first is None:
+        return []
+    errors = [] if skip_bad else None
+    found = list(read_column(file, column([first], what, text_column), errors))
+    for error in errors or ():
+        print(f'left out: {error}', file=sys.stderr)
+    return found
 
 def prompt_of(line:str, where:str) -> str:
     "The prompt of a JSON line. Raises ValueError."
@@ -125,8 +142,9 @@ def prompt_of(line:str, where:str) -> str:
 
 def given_prompts(
     prompts:list, # from the command line; '-' alone means standard input
-    file:str='',  # a text file, or .jsonl
+    file:str='',  # a text file, or one with columns
     what:str='prompts', # the name of the option
+    text_column:str='', skip_bad:bool=False, # see `lines_of`
 ) -> list:
     "All prompts, wherever they come from. Raises ValueError or FileNotFoundError."
     if bool(prompts)==bool(file):
@@ -134,11 +152,11 @@ def given_prompts(
                          +', and only one of them'*bool(file))
     if prompts and prompts!=['-']:
         return prompts
-    where,lines = file or 'standard input',lines_of(file or '-')
+    lines = lines_of(file or '-', text_column, skip_bad, 'prompt')
     if not lines:
-        raise ValueError(f'{where}: no {what} in it')
-    if file.endswith('.jsonl') or (not file and lines[0][1].lstrip().startswith('{')):
-        return [prompt_of(line, f'{where}, line {i}') for i,line in lines]
+        raise ValueError(f'{file or "standard input"}: no {what} in it')
+    if not file and lines[0][1].lstrip().startswith('{'):
+        return [prompt_of(line, where) for where,line in lines]
     return [line for _,line in lines]
 
 # %% ../nbs/45_cli.ipynb #9100fc58
@@ -151,11 +169,13 @@ def ask(answer):
         while (prompt := input('> ')).strip():
             answer(prompt)
 
-# %% ../nbs/45_cli.ipynb #1a8e08e1
+# %% ../nbs/45_cli.ipynb #d26fd4b5
 @command(GenerationOptions)
 def hnet_generate(
     prompts:list=(),         # texts to continue; "" starts a new document, - reads lines from standard input
-    prompts_file:str='',     # read prompts from here: a text file with one per line, or .jsonl with "prompt"
+    prompts_file:str='',     # read prompts from here: a text file with one per line, or a table
+    text_column:str='',      # of a table; empty: prompt, text, sentence or input
+    skip_bad:bool=False,     # leave out rows of a table that cannot be read, and say so
     interactive:bool=False,  # ask for prompts until an empty line
     model:str='',            # folder of a saved model or user/name on the hub; empty: the shipped one
     n:int=1,                 # texts per prompt
@@ -186,7 +206,7 @@ def hnet_generate(
     if bool(official)!=bool(config) or (official and (model or int8)):
         raise ValueError('--official CHECKPOINT and --config JSON belong together, without --model and --int8')
     if not interactive:
-        prompts = given_prompts(prompts, prompts_file)
+        prompts = given_prompts(prompts, prompts_file, 'prompts', text_column, skip_bad)
     device = pick_device(device)
     m = OfficialHNet.from_checkpoint(official, config, dtype, device) if official else load_model(model, device)
     if int8:
@@ -207,11 +227,13 @@ def hnet_generate(
     if not jsonl:
         print('\n\n'.join(sample.text for _,sample in samples))
 
-# %% ../nbs/45_cli.ipynb #106b3ca8
+# %% ../nbs/45_cli.ipynb #d950b18d
 @command()
 def hnet_suggest(
     texts:list=(),          # what is typed so far; - reads lines from standard input
-    texts_file:str='',      # read texts from here: one per line, or .jsonl with "prompt"
+    texts_file:str='',      # read texts from here: a text file with one per line, or a table
+    text_column:str='',     # of a table; empty: prompt, text, sentence or input
+    skip_bad:bool=False,    # leave out rows of a table that cannot be read, and say so
     interactive:bool=False, # ask for texts until an empty line
     model:str='',           # folder of a saved model or user/name on the hub; empty: the shipped one
     n:int=5,                # suggestions per text, at most
@@ -231,7 +253,7 @@ def hnet_suggest(
     if interactive and (texts or texts_file or jsonl):
         raise ValueError('--interactive asks for its texts and prints words: leave out texts, files and --jsonl')
     if not interactive:
-        texts = given_prompts(texts, texts_file, 'texts')
+        texts = given_prompts(texts, texts_file, 'texts', text_column, skip_bad)
     suggesting = Suggester(load_model(model, pick_device(device)), guard=None if no_guard else 'default')
     def answer(text):
         found = suggesting(text, n)
@@ -293,7 +315,7 @@ def hnet_memory(
         gpu = f', {m["allocated"]/1e9:.2f} GB allocated on the GPU at most' if 'allocated' in m else ''
         print(f'{recipe}: {m["bytes_per_s"]:.0f} bytes/s{gpu}')
 
-# %% ../nbs/45_cli.ipynb #1a225f20
+# %% ../nbs/45_cli.ipynb #a2751869
 def named_texts(texts) -> tuple: # {name: file}, [file]
     "Split `name=file` from plain paths."
     named = {t.partition('=')[0]: t.partition('=')[2] for t in texts if '=' in t and not full_path(t).exists()}
@@ -304,6 +326,8 @@ def hnet_evaluate(
     model:str,              # folder of a saved model or user/name on the hub; 'shipped' is the one in the package
     text:list=None,         # text the model has not read: files, folders or globs; name=file gives a row its name
     halves:str='',          # instead of all that: a file of sentences; bits of each second half, given the first
+    text_column:str='text', # that holds the text, where a file has columns
+    skip_bad:bool=False,    # leave out rows that cannot be read, and count them; else the first one stops
     train:str='',           # its training text, several separated by commas: for PPMd and known words
     gold:str='',            # gold morpheme boundaries: tab-separated, columns surface and char_boundaries
     words:str='',           # word list, one word per line
@@ -327,22 +351,27 @@ def hnet_evaluate(
       hnet_evaluate shipped --halves sentences.txt
     """
     if halves:
-        found = second_halves(load_model(model, pick_device(device)), [line for _,line in lines_of(halves)])
+        sentences = [line for _,line in lines_of(halves, text_column, skip_bad)]
+        found = second_halves(load_model(model, pick_device(device)), sentences)
         print(f'{found["bits"]:.1f} bits for the second half of a sentence, given the first: mean of '
               f'{found["sentences"]:,} sentences ({found["bpb"]:.3f} bits per byte)')
         return
     if not text:
         raise ValueError('--text FILE...: give text to measure on, text that the model has not read')
     named,plain = named_texts(text)
-    registers = [r for part in (plain, named) if part for r in read_registers(part, max_bytes, seed)]
+    errors = [] if skip_bad else None
+    registers = [r for part in (plain, named) if part
+                 for r in read_registers(part, max_bytes, seed, text_column, errors)]
     card = evaluate(default_weights() if model=='shipped' else model, registers, train=listed(train),
                     gold=gold or None, words=words or None, beside=listed(beside), out=out, name=name or None,
                     sections=listed(sections) or SECTIONS, device=pick_device(device), seed=seed, samples=samples,
-                    max_new_chars=max_new_chars)
+                    max_new_chars=max_new_chars, text_column=text_column, errors=errors)
     print(card_markdown(card))
+    if errors:
+        print(f'left out: {len(errors):,} row(s) that cannot be read, such as {errors[0]}')
     print(f'Written: {out}.md, {out}.json')
 
-# %% ../nbs/45_cli.ipynb #121e97d9
+# %% ../nbs/45_cli.ipynb #4c68501a
 def show_findings(text:str, found:list, judge, as_json:bool):
     "Findings of the policy in one text, and the score of a classifier where there is one."
     score = None if judge is None else float(judge.scores([text])[0])
@@ -362,7 +391,9 @@ def show_findings(text:str, found:list, judge, as_json:bool):
 @command()
 def hnet_safety(
     texts:list=(),       # texts to check
-    file:str='',         # file to check line by line; - is standard input
+    file:str='',         # file to check line by line, or a table; - is standard input
+    text_column:str='',  # of a table; empty: text, tweet, sentence or input
+    skip_bad:bool=False, # leave out rows of a table that cannot be read, and say so
     policy:str='',       # YAML policy; empty: the shipped one
     classifier:str='',   # run of hnet_finetune classify --flag: adds a score
     jsonl:bool=False,    # one JSON object per text
@@ -382,7 +413,7 @@ def hnet_safety(
     judge = Classifier.load(classifier) if classifier else None
     if judge and 'threshold' not in judge.about:
         raise ValueError(f'{classifier} was trained without --flag LABEL, so no label of it calls for attention')
-    for text in [*texts, *(line for _,line in (lines_of(file) if file else ()))]:
+    for text in [*texts, *(line for _,line in (lines_of(file, text_column, skip_bad) if file else ()))]:
         show_findings(text, guard.check(text), judge, jsonl)
 
 # %% ../nbs/45_cli.ipynb #69975508

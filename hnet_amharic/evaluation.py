@@ -295,7 +295,7 @@ def baseline_section(job:Job) -> dict:
 
 RUN = dict(text=text_section, chunks=chunk_section, generation=generation_section, baselines=baseline_section)
 
-# %% ../nbs/29_evaluation.ipynb #c687d0da
+# %% ../nbs/29_evaluation.ipynb #7d9f5a74
 def named_model(model):
     "(model, name) of a model or of the folder that it was saved in."
     if isinstance(model, nn.Module):
@@ -303,9 +303,10 @@ def named_model(model):
     folder = full_path(model)
     return AmharicHNet.from_pretrained(folder), folder.parent.name if folder.name=='model' else folder.name
 
-def training_text(train, registers) -> ByteCorpus:
+def training_text(train, registers, text_column='text', errors=None) -> ByteCorpus:
     "Training text in memory; warns about documents that are measured on and stand in it."
-    docs = ByteCorpus.from_texts([text for _, text in read_documents(train)], name='training text')
+    texts = [text for _, text in read_documents(train, text_column, errors)]
+    docs = ByteCorpus.from_texts(texts, name='training text')
     known = set(docs.texts())
     for r in registers:
         n = sum(t in known for t in r.texts())
@@ -326,11 +327,13 @@ def evaluate(
     sections=SECTIONS, # which to run
     device=None,     # where to; None leaves models where they are
     seed:int=0,      # of samples of text, generated text and random chunks
+    text_column='text', # that holds the text, where a file has columns
+    errors=None,     # list that gets the rows that cannot be read; None: the first one raises
     **options,       # length, context, samples, max_new_chars, progress
 ) -> Scorecard:
     "Measure a model. Raises ValueError or FileNotFoundError for bad input; a section that fails is named on the card."
     check_names(sections, SECTIONS, 'unknown section')
-    registers = [compact(r) for r in read_registers(texts, max_bytes, seed)]
+    registers = [compact(r) for r in read_registers(texts, max_bytes, seed, text_column, errors)]
     names = [r.name for r in registers]
     if len(set(names))<len(names):
         raise ValueError(f'two texts have the same name: {", ".join(names)}')
@@ -339,8 +342,9 @@ def evaluate(
     others = dict(beside) if isinstance(beside, dict) else {n: m for m, n in map(named_model, beside)}
     if name in others or len(others)<len(beside):
         raise ValueError(f'two of the models {name}, {", ".join(others)} have one name: give beside={{name: model}}')
+    known_text = training_text(train, registers, text_column, errors) if train else None
     job = Job(model.to(device), name, registers, seed=seed, beside={n: m.to(device) for n, m in others.items()},
-              train=training_text(train, registers) if train else None, gold=read_gold(gold) if gold else None,
+              train=known_text, gold=read_gold(gold) if gold else None,
               words=read_words(words) if words else None, **{'progress': sys.stdout.isatty(), **options})
     card = Scorecard(job.name, dict(bytes=sum(r.n_targets for r in registers), texts=', '.join(names), seed=seed))
     for section in [s for s in SECTIONS if s in sections]:

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['PIECE', 'GROUP', 'STANDARD_PROMPTS', 'byte_probs', 'sample_byte', 'repeats', 'check_number', 'GenerationOptions',
            'next_logits', 'read_rows', 'check_prompt', 'check_model', 'Continuation', 'Batch', 'write_all', 'stream',
-           'write', 'Sample', 'generate', 'read_prompt']
+           'stop_button', 'write', 'Sample', 'generate', 'read_prompt']
 
-# %% ../nbs/16_generation.ipynb #01eb9a9f
-import math
+# %% ../nbs/16_generation.ipynb #54942693
+import math, sys, threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 import torch
@@ -343,7 +344,7 @@ def choose(self:Batch, texts:list, logits:Tensor) -> list: # of (text, piece)
     self.leave()
     return [(text, piece) for text,piece in pieces if piece]
 
-# %% ../nbs/16_generation.ipynb #c2797724
+# %% ../nbs/16_generation.ipynb #17cd63a2
 def write_all(model, texts:list, batch_size:int=32) -> Iterator[tuple]: # of (text, piece)
     "Write all texts to their end; yields what becomes certain."
     batch = Batch(model, batch_size)
@@ -363,14 +364,47 @@ def stream(
     text = Continuation(check_prompt(prompt), GenerationOptions(max_new_chars, **kwargs))
     return (piece for _,piece in write_all(check_model(model), [text]))
 
+# %% ../nbs/16_generation.ipynb #75764d4c
+@contextmanager
+def stop_button() -> Iterator: # of a function: was it pressed?
+    "A stop button for the time inside, in a notebook that can show and hear one; elsewhere it is never pressed."
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    features = shell.kernel.kernel_info.get('supported_features', ()) if hasattr(shell, 'kernel') else ()
+    try:
+        widgets = __import__('ipywidgets') if 'kernel subshells' in features else None
+    except ImportError:
+        widgets = None
+    if widgets is None:
+        yield lambda: False
+        return
+    pressed = threading.Event()
+    button = widgets.Button(description='Stop', icon='stop')
+    button.on_click(lambda _: pressed.set())
+    place = sys.modules['IPython'].display.display(button, display_id=True)
+    # ipykernel 7.4 would send a press to the thread that is busy here, not to the one that it came for
+    vars(getattr(button, 'comm', button)).pop('_reply_subshell_id', None)
+    try:
+        yield pressed.is_set
+    finally:
+        place.update({'text/plain': ''}, raw=True)   # the button goes
+        button.close()
+
 @delegates(stream)
 def write(model, prompt:str, **kwargs) -> str:
-    "Print prompt and continuation while they are written, in a terminal or a notebook; returns both."
+    "Print prompt and continuation while they are written, until they end or you stop them; returns both."
     text = check_prompt(prompt)
+    pieces = stream(model, prompt, **kwargs)
     print(text, end='', flush=True)
-    for piece in stream(model, prompt, **kwargs):
-        print(piece, end='', flush=True)
-        text += piece
+    try:
+        with stop_button() as stopped:
+            for piece in pieces:
+                print(piece, end='', flush=True)
+                text += piece
+                if stopped():
+                    break
+    except KeyboardInterrupt:
+        if not hasattr(sys, 'ps1'): # nobody sits at a prompt: the whole program is to stop
+            raise
     print()
     return text
 

@@ -7,7 +7,7 @@ __all__ = ['AT_LEAST', 'AT_MOST', 'FREE', 'TRANSFER_LR', 'TRANSFER_MULTS', 'SWIT
            'load_model', 'listed', 'parse_weights', 'memory_need', 'fits', 'operations_per_byte', 'resumed',
            'transferred', 'settings', 'plan_lines', 'train', 'read_texts', 'make_learner', 'run']
 
-# %% ../nbs/44_launch.ipynb #ce66d02c
+# %% ../nbs/44_launch.ipynb #321ef67a
 import json, math, sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,14 +23,14 @@ from .model import AmharicHNet, build_model, default_weights, load_default, para
 from .measure import bits_per_byte
 from .generation import STANDARD_PROMPTS, generate
 from .memory import MemoryConfig, MemoryGuard, MemoryMonitor, estimate_memory
-from .runs import (checkpoints, contradictions, find_checkpoint, find_run, one_process,
+from .runs import (checkpoints, contradictions, find_checkpoint, find_run, finished, one_process,
                                read_run_options, write_run_options)
 from .training import duration, hnet_learner, precision_dtype
 from .unfreezing import ProgressiveUnfreezing
 from .profile import product_rate, update_seconds
 from .transfer import TransferReport, transfer
 
-# %% ../nbs/44_launch.ipynb #1b634906
+# %% ../nbs/44_launch.ipynb #973bdec8
 @dataclass
 class RunOptions:
     "How a run is started, besides the fields of its recipe."
@@ -54,7 +54,8 @@ class RunOptions:
     log_every:int = 10         # steps per row of log.csv; 0: only validations
     sample_every:int = 0       # epochs between printed samples; 0: none
     save_dtype:str = 'fp32'    # weights of the final model: fp32, bf16 or int8
-    text_column:str = 'text'   # column of .csv, .tsv, .jsonl and .parquet files
+    text_column:str = 'text'   # column that holds the text, where a file has columns
+    skip_bad:bool = False      # leave out rows that cannot be read, and count them; else the first one stops
     min_chars:int = 16         # drop shorter documents
     min_ethiopic:float = .5    # drop documents with a smaller share of Ethiopic letters; 0 keeps every script
     keep_doubles:bool = False  # keep documents that were seen before
@@ -147,7 +148,7 @@ def operations_per_byte(cfg:HNetConfig) -> float:
     every_byte = table['total']-chunked-table.get('embedding', 0)                   # rows are looked up, not multiplied
     return 6*(every_byte+chunked/cfg.target_bytes)*(4/3 if cfg.checkpointing else 1)
 
-# %% ../nbs/44_launch.ipynb #203a490a
+# %% ../nbs/44_launch.ipynb #cd70712b
 FREE = set('resume out device checkpoint_every log_every sample_every no_progress memory_limit compile test_data '
            'save_dtype'.split())
 
@@ -165,6 +166,8 @@ def resumed(
         return given,out,None
     saved = read_run_options(run)
     for name,(was,now) in contradictions(saved, {k: v for k,v in given.items() if k not in FREE}).items():
+        if name=='epochs' and now>was and finished(run):
+            continue
         option = '--'+name.replace('_', '-')
         raise ValueError(f'{option} {now}: the run in {run} was started with {option} {was}. Leave the option out to '
                          f'continue that run, or start a new one from its weights: --init {run}/model')
@@ -252,7 +255,7 @@ def plan_lines(
     ratio = work/operations_per_byte(nano)
     return lines+[f'faster  hnet_launch --config nano: about {ratio:.0f} times as fast']*(ratio>1.5)
 
-# %% ../nbs/44_launch.ipynb #dce3b778
+# %% ../nbs/44_launch.ipynb #42ffad44
 def train(
     given:dict,          # options that were given: fields of `RunOptions` and `Recipe`
     announce:bool=False, # say first what will be done
@@ -281,7 +284,7 @@ def train(
 
 def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validation text, {source: weight}
     "Read, split, and say what became of the text. Raises MissingData or BadData."
-    filters = Filters(o.min_chars, o.min_ethiopic, not o.keep_doubles, text_column=o.text_column)
+    filters = Filters(o.min_chars, o.min_ethiopic, not o.keep_doubles, text_column=o.text_column, skip_bad=o.skip_bad)
     if o.mix:
         corpus,weights = build_mix(mix_path(o.mix), o.data_dir or '.', o.seed)
     else:
@@ -324,7 +327,7 @@ def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weigh
         learn.sample_text.every = o.sample_every
     return learn
 
-# %% ../nbs/44_launch.ipynb #cdb0bc56
+# %% ../nbs/44_launch.ipynb #7c77ed76
 def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
     "Train, save, measure."
     model,steps = learn.model,recipe.epochs*len(learn.dls.train)
@@ -349,7 +352,8 @@ def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
                 licences={source.name: source.licence for source in read_mix(mix_path(o.mix))} if o.mix else {},
                 versions=dict(hnet_amharic=__version__, torch=torch.__version__))
     if o.test_data:
-        test = ByteCorpus.build(listed(o.test_data), filters=Filters(text_column=o.text_column))
+        filters = Filters(text_column=o.text_column, skip_bad=o.skip_bad)
+        test = ByteCorpus.build(listed(o.test_data), filters=filters)
         saved = AmharicHNet.from_pretrained(folder, learn.dls.device)
         card['measured'][o.test_data] = bits_per_byte(saved, test, progress=sys.stdout.isatty())
     write_text(folder/'card.json', json.dumps(card, indent=1, ensure_ascii=False))

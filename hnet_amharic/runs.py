@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'RUN_FILE', 'RunCallback', 'Throughput', 'generators', 'rng_state', 'restore_rng', 'rng_untouched',
-           'checkpoints', 'read_state', 'discard', 'replace_folder', 'find_run', 'newest', 'find_checkpoint',
-           'write_run_options', 'read_run_options', 'contradictions', 'as_before', 'one_process', 'RunLearner',
-           'Checkpoint', 'StepLog', 'SampleText']
+           'checkpoints', 'read_state', 'discard', 'replace_folder', 'find_run', 'newest', 'finished',
+           'find_checkpoint', 'write_run_options', 'read_run_options', 'contradictions', 'as_before', 'one_process',
+           'RunLearner', 'Checkpoint', 'StepLog', 'read_log', 'SampleText']
 
-# %% ../nbs/22_runs.ipynb #e469bbbb
-import csv, json, math, os, random, shutil, signal, sys, threading, time
+# %% ../nbs/22_runs.ipynb #8774068f
+import csv, io, json, math, os, random, shutil, signal, sys, threading, time
 from contextlib import contextmanager
 from pathlib import Path
-import numpy as np, torch, yaml
+import numpy as np, pandas as pd, torch, yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from fastcore.basics import patch
@@ -103,7 +103,7 @@ def replace_folder(new:Path, place:Path):
     os.replace(new, place)
     discard(old)
 
-# %% ../nbs/22_runs.ipynb #9d7ef0de
+# %% ../nbs/22_runs.ipynb #ec7c0aa5
 RUN_FILE = 'run.yaml'
 
 def find_run(path) -> Path:
@@ -118,6 +118,12 @@ def find_run(path) -> Path:
 def newest(folder):
     "The newest checkpoint of a run, or None."
     return next(reversed(checkpoints(folder)), None)
+
+def finished(folder) -> bool:
+    "Has a run done all its epochs? Such a run can be prolonged."
+    path = newest(folder)
+    state = read_state(path) if path else None
+    return bool(state) and state['epoch']==state['same']['number of epochs']
 
 def find_checkpoint(path) -> Path:
     "A checkpoint, or the newest one of a run. Raises FileNotFoundError."
@@ -253,7 +259,7 @@ class Checkpoint(RunCallback):
             raise KeyboardInterrupt
         self.request_stop('Ctrl-C')
 
-# %% ../nbs/22_runs.ipynb #c75eb76a
+# %% ../nbs/22_runs.ipynb #4b725447
 @patch
 def before_fit(self:Checkpoint):
     "Resume when asked, and listen to Ctrl-C."
@@ -282,9 +288,12 @@ def take_up(self:Checkpoint, path:Path, own:bool):
     "Where a checkpoint of this run or, not `own`, of another one continues. Raises ValueError."
     state = read_state(path)
     for what, now in self.same().items():
-        if state['same'][what]!=now:
-            raise ValueError(f'{path} was made with {what} {state["same"][what]}, this run has {now}: resume '
-                             'with the same epochs, steps, batch size, length, text, optimiser and recipe')
+        was = state['same'][what]
+        longer = what=='number of epochs' and state['epoch']==was<now
+        if was!=now and not longer:
+            raise ValueError(f'{path} was made with {what} {was}, this run has {now}: resume '
+                             'with the same epochs, steps, batch size, length, text, optimiser and recipe. '
+                             'Only a run that has done all its epochs may get more of them')
     self.dls.train.load_state_dict(state['data'])                # refuses other text
     self.learn.first_epoch = state['epoch']
     self.learn.earlier = state['earlier']
@@ -383,7 +392,7 @@ def save(self:Checkpoint, valid_bpb:float=None):
         if old!=best or scores[old] is None:
             discard(old)
 
-# %% ../nbs/22_runs.ipynb #77dd54a6
+# %% ../nbs/22_runs.ipynb #26a37451
 @patch
 def before_train(self:Checkpoint):
     "Put back what the checkpoint holds, after all other callbacks have set themselves up; the generators last."
@@ -400,7 +409,8 @@ def before_train(self:Checkpoint):
         setattr(recorder, name, value)
     recorder.smooth_loss.count = state['smooth'][0]
     recorder.smooth_loss.val = torch.tensor(state['smooth'][1])
-    self.learn.pct_train = state['pct']
+    if state['same']==self.same():   # else it is prolonged, and fastai has set the share of all its epochs
+        self.learn.pct_train = state['pct']
     for cb in self.learn.cbs:
         if cb.name in state['callbacks']:
             cb.load_state_dict(state['callbacks'][cb.name])
@@ -472,6 +482,12 @@ def after_validate(self:StepLog):
     value = self.learn.recorder.metrics[0].value
     if value is not None:
         self.write(valid_bpb=float(value))
+
+# %% ../nbs/22_runs.ipynb #545c3b9f
+def read_log(run) -> pd.DataFrame: # a row per step that was logged and per validation
+    "The log of a run, found as in `find_run`. Raises FileNotFoundError."
+    file = find_run(run)/'log.csv'
+    return pd.read_csv(io.StringIO(read_text(file)))
 
 # %% ../nbs/22_runs.ipynb #c732ea6d
 class SampleText(RunCallback):

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['LEARNERS', 'EPOCHS', 'HOLDERS', 'task_examples', 'held_out', 'task_scores', 'run_task', 'load_task_base',
-           'running_texts', 'hnet_finetune', 'predictions', 'hnet_predict', 'hnet_chat', 'hnet_spell', 'hnet_type']
+           'running_texts', 'hnet_finetune', 'predictions', 'write_frame', 'hnet_predict', 'hnet_chat', 'hnet_spell',
+           'hnet_type']
 
-# %% ../nbs/46_task_cli.ipynb #3660b517
+# %% ../nbs/46_task_cli.ipynb #b25c9f99
 import json, sys
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 from fastprogress.core import IN_NOTEBOOK
-from .files import atomic_write, check_names, full_path, write_text
+from .files import atomic_write, check_names, full_path, has_columns, optional, write_text
 from .tasks import KINDS, read_examples
 from .finetune import adapt, merge_adapters, read_task
 from .classify import Classifier, alarm_rank, classifier_learner, label_names, label_scores
@@ -26,15 +27,18 @@ from .runs import find_run, newest, read_run_options, write_run_options
 from .launch import listed, load_model, pick_device
 from .cli import ask, command, given_prompts, lines_of, text_of
 
-# %% ../nbs/46_task_cli.ipynb #659668a5
+# %% ../nbs/46_task_cli.ipynb #e22064ef
 LEARNERS = dict(classify=classifier_learner, tag=tagger_learner, pairs=pairs_learner, instruct=instruct_learner,
                 prefer=preference_learner)
 EPOCHS = dict(classify=4, tag=5, pairs=6, instruct=4, prefer=2)   # passes, if none are asked for
 HOLDERS = dict(classify=Classifier, tag=Tagger, pairs=PairModel, instruct=PairModel, prefer=PairModel)
 
 def task_examples(task:str, file:str, columns:dict, errors=None, labelled:bool=True) -> list: # of Example
-    "The examples of a file; says how many there are."
+    "The examples of a file; says how many there are, and what was left out."
+    known = len(errors or ())
     found = read_examples(task, file, errors, labelled, **columns)
+    for error in (errors or ())[known:]:
+        print(f'left out: {error}', file=sys.stderr)
     print(f'{file or "the sample of the package"}: {len(found):,} examples', file=sys.stderr, flush=True)
     return found
 
@@ -106,7 +110,7 @@ def running_texts(task:str, examples:list) -> list: # of str
         raise ValueError(f'--adapt-epochs is for classify, tag and pairs: {task} learns from conversations')
     return [e.y if task=='pairs' else e.x if task=='classify' else ' '.join(e.x) for e in examples]
 
-# %% ../nbs/46_task_cli.ipynb #43d58917
+# %% ../nbs/46_task_cli.ipynb #56c2a9e1
 @command()
 def hnet_finetune(
     task:str,              # classify, tag, pairs, instruct or prefer
@@ -129,6 +133,7 @@ def hnet_finetune(
     label_column:str='',   # of classify; several of 0 and 1 separated by commas; empty: label, class ...
     input_column:str='',   # of pairs; empty: input, source, english ...
     output_column:str='',  # of pairs; empty: output, target, amharic ...
+    skip_bad:bool=False,   # leave out rows that cannot be read, and say so; else the first one stops
     flag:str='',           # labels that call for attention, separated by commas: chooses a threshold for hnet_safety
     resume:bool=False,     # continue the run in --out
     seed:int=0,            # of the order of examples and of new weights
@@ -154,16 +159,17 @@ def hnet_finetune(
     if flag and task!='classify':
         raise ValueError(f'--flag is for classify: {task} has no labels')
     if resume:
-        given = {**read_run_options(find_run(out)), 'resume': True}
+        given = {**given, **read_run_options(find_run(out)), 'resume': True}
     o = SimpleNamespace(**given)
     columns = dict(text_column=o.text_column, label_column=o.label_column, input_column=o.input_column,
                    output_column=o.output_column)
-    train = task_examples(o.task, o.data, columns)
+    errors = [] if o.skip_bad else None
+    train = task_examples(o.task, o.data, columns, errors)
     if o.valid:
-        known = task_examples(o.task, o.valid, columns)
+        known = task_examples(o.task, o.valid, columns, errors)
     else:
         train, known = held_out(train, o.valid_share, o.seed)
-    unseen = task_examples(o.task, o.test, columns) if o.test else known
+    unseen = task_examples(o.task, o.test, columns, errors) if o.test else known
     device = pick_device(o.device)
     model = load_task_base(o.init, device)
     if o.adapt_epochs and not newest(out):
@@ -186,7 +192,7 @@ def hnet_finetune(
     use = f'hnet_chat {out}' if o.task in ('instruct', 'prefer') else f'hnet_predict {out} FILE'
     print(f'Saved to {out}/model. Use it: {use}')
 
-# %% ../nbs/46_task_cli.ipynb #82569580
+# %% ../nbs/46_task_cli.ipynb #fd1d1ef3
 def predictions(holder, task:str, examples:list, **options) -> pd.DataFrame:
     "A table with what is predicted for each example."
     texts = [e.x for e in examples]
@@ -201,11 +207,20 @@ def predictions(holder, task:str, examples:list, **options) -> pd.DataFrame:
         return table
     return pd.DataFrame(dict(input=texts, output=holder.predict(texts, **options)))
 
+def write_frame(table:pd.DataFrame, out:str):
+    "Write a table as the name of the file says: .jsonl, .parquet, .csv, else separated by tabs."
+    if out.endswith('.parquet'):
+        optional('pyarrow', 'parquet', out)
+        return atomic_write(out, lambda p: table.to_parquet(p, index=False))
+    if out.endswith('.jsonl'):
+        return atomic_write(out, lambda p: table.to_json(p, orient='records', lines=True, force_ascii=False))
+    atomic_write(out, lambda p: table.to_csv(p, sep=',' if out.endswith('.csv') else '\t', index=False))
+
 @command()
 def hnet_predict(
     run:str,              # folder of a run of hnet_finetune
     file:str,             # what to predict: as the training file, labels not needed; .txt has a text on each line
-    out:str='',           # .tsv, .csv or .jsonl to write; for tags a .conll file; empty: print
+    out:str='',           # .tsv, .csv, .jsonl or .parquet to write; for tags a .conll file; empty: print
     beam:int=1,           # of pairs: answers that are kept while writing; 1 is the fastest
     text_column:str='',   # as in hnet_finetune
     input_column:str='',  # as in hnet_finetune
@@ -225,12 +240,10 @@ def hnet_predict(
     if task in ('instruct', 'prefer'):
         raise ValueError(f'{run} holds a model of conversations: talk to it with hnet_chat {run}')
     if file.endswith('.txt') or file=='-':
-        examples = [SimpleNamespace(x=line.split() if task=='tag' else line, y=None, where=f'{file}, line {i}')
-                    for i, line in lines_of(file)]
+        examples = [SimpleNamespace(x=line.split() if task=='tag' else line, y=None, where=where)
+                    for where, line in lines_of(file)]
     else:
         examples = task_examples(task, file, dict(text_column=text_column, input_column=input_column), errors, False)
-    for error in errors:
-        print(f'left out: {error}', file=sys.stderr)
     holder = HOLDERS[task].load(run, device, load_model(base, device) if base else None)
     if task=='tag':
         tagged = zip((e.x for e in examples), holder.predict([e.x for e in examples]))
@@ -239,9 +252,7 @@ def hnet_predict(
     table = predictions(holder, task, examples, **({'beam': beam} if task=='pairs' else {}))
     if not out:
         return print(table.to_csv(sep='\t', index=False), end='')
-    if out.endswith('.jsonl'):
-        return atomic_write(out, lambda p: table.to_json(p, orient='records', lines=True, force_ascii=False))
-    atomic_write(out, lambda p: table.to_csv(p, sep=',' if out.endswith('.csv') else '\t', index=False))
+    write_frame(table, out)
     print(f'{len(table):,} rows in {out}'+f'; {len(errors)} left out'*bool(errors), file=sys.stderr)
 
 # %% ../nbs/46_task_cli.ipynb #4fbd0b47
@@ -280,11 +291,13 @@ def hnet_chat(
         print()
     answer(question) if question else ask(answer)
 
-# %% ../nbs/46_task_cli.ipynb #c97d38da
+# %% ../nbs/46_task_cli.ipynb #2c6c85a0
 @command()
 def hnet_spell(
-    file:str,             # text file; - is standard input
+    file:str,             # text file, or a table; - is standard input
     threshold:float=.9,   # how sure a correction must be
+    text_column:str='',   # of a table; empty: text, tweet, sentence or input
+    skip_bad:bool=False,  # leave out rows of a table that cannot be read, and say so
     mend:bool=False,      # print the text with the corrections made, instead of a list of them
     jsonl:bool=False,     # the list as JSON objects
     model:str='',         # folder of a saved model; empty: the shipped one
@@ -298,20 +311,25 @@ def hnet_spell(
       echo "ኢትዮጲያ ሀገሬ" | hnet_spell - --threshold 0.7
     """
     speller = Speller(load_model(model, pick_device(device)), threshold)
-    lines = text_of(file).split('\n')
-    for i, line in enumerate(lines, 1):
+    if has_columns(file):
+        lines = [(f'{where}, character ', line) for where, line in lines_of(file, text_column, skip_bad)]
+    else:
+        lines = [(f'{file}:{i}:', line) for i, line in enumerate(text_of(file).split('\n'), 1)]
+    for i, (place, line) in enumerate(lines, 1):
         found = [c for c in speller.line(line) if c.prob>=threshold] if line.strip() else []
         if mend:
             print(speller.applied(line, found), end='\n'*(i<len(lines)), flush=True)
         for c in () if mend else found:
             row = dict(line=i, start=c.start, end=c.end, typed=c.typed, meant=c.meant, prob=round(c.prob, 4))
-            plain = f'{file}:{i}:{c.start+1}: {c.typed} -> {c.meant}  {c.prob:.0%}'
+            plain = f'{place}{c.start+1}: {c.typed} -> {c.meant}  {c.prob:.0%}'
             print(json.dumps(row, ensure_ascii=False) if jsonl else plain, flush=True)
 
 @command()
 def hnet_type(
     texts:list=(),        # Amharic in Latin letters; - reads lines from standard input
-    texts_file:str='',    # read texts from here, one on a line
+    texts_file:str='',    # read texts from here: a text file with one on a line, or a table
+    text_column:str='',   # of a table; empty: prompt, text, sentence or input
+    skip_bad:bool=False,  # leave out rows of a table that cannot be read, and say so
     interactive:bool=False, # ask for texts until an empty line
     width:int=12,         # readings that are carried on; fewer are faster
     model:str='',         # folder of a saved model; empty: the shipped one
@@ -329,5 +347,6 @@ def hnet_type(
         print(type_amharic(text, m, width), flush=True)
     if interactive:
         return ask(answer)
-    for text in given_prompts([texts] if isinstance(texts, str) else list(texts), texts_file, 'texts'):
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for text in given_prompts(texts, texts_file, 'texts', text_column, skip_bad):
         answer(text)

@@ -7,13 +7,10 @@ __all__ = ['SAMPLES', 'KINDS', 'USUAL', 'Example', 'read_rows', 'column', 'cell'
            'read_pairs', 'check_messages', 'read_chats', 'read_preferences', 'dialogue_bytes', 'pair_turns',
            'read_examples']
 
-# %% ../nbs/30_tasks.ipynb #39b09fa9
-import csv, io, json
+# %% ../nbs/30_tasks.ipynb #bc61bb9d
 from dataclasses import dataclass
-from pathlib import Path
 from .text import ASSISTANT, BOS, USER, encode, normalize
-from .files import PACKAGE, full_path, read_text
-from .data import MAX_DOC
+from .files import PACKAGE, READERS, clean_text, full_path, has_columns, read_records, read_text
 
 # %% ../nbs/30_tasks.ipynb #c21ed555
 @dataclass
@@ -27,72 +24,23 @@ SAMPLES = PACKAGE/'sample_tasks'
 KINDS = dict(classify='topics.tsv', tag='entities.conll', pairs='translations.tsv', instruct='chats.jsonl',
              prefer='preferences.jsonl')   # the tasks, and the file of each that comes with the package
 
-# %% ../nbs/30_tasks.ipynb #5bb2f529
-def _csv_rows(path:Path):
-    "(line, cells) of a .csv or .tsv file, the header first. Raises ValueError."
-    tabs = path.suffix.lower() in ('.tsv', '.tab')
-    quotes = dict(delimiter='\t', quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_DOC))
-    reader = csv.reader(io.StringIO(read_text(path), newline=''), **quotes)
-    done = 0                                                # lines of the rows before
-    try:
-        for cells in reader:
-            if cells:
-                yield done+1, cells
-            done = reader.line_num
-    except csv.Error as e:
-        raise ValueError(f'{path}, line {done+1}: a row that begins here cannot be read ({e}). Write a quote inside '
-                         'of a cell twice and put the cell in quotes') from None
-
-def _table_rows(path:Path):
-    "(line, {column: cell}) of a .csv or .tsv file, or (line, error)."
-    rows = _csv_rows(path)
-    _, head = next(rows, (0, []))
-    head = [name.strip() for name in head]
-    for line, cells in rows:
-        if len(cells)==len(head):
-            yield line, dict(zip(head, cells))
-        else:
-            yield line, f'{len(cells)} cells, expected {len(head)} as in the header: {str(cells)[:100]}'
-
-def _json_rows(path:Path):
-    "(line, object) of a .jsonl file, or (line, error)."
-    for i, line in enumerate(read_text(path).split('\n'), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            row = f'not valid JSON ({str(e) or type(e).__name__})'
-        if not isinstance(row, (dict, str)):
-            row = f'expected a JSON object, found {type(row).__name__}'
-        yield i, row
-
-# %% ../nbs/30_tasks.ipynb #fcf7721f
+# %% ../nbs/30_tasks.ipynb #4a0181f1
 def read_rows(
-    path,         # .csv, .tsv or .jsonl
+    path,         # a file with columns
     errors=None,  # a list that gets what is wrong with single rows; None: the first such row raises
 ) -> list:        # of (where, {column: value})
     "The rows of a table. Raises FileNotFoundError, or ValueError with file and line."
-    path = full_path(path)
-    kind = path.suffix.lower()
-    if kind not in ('.csv', '.tsv', '.tab', '.jsonl', '.ndjson'):
-        raise ValueError(f'{path}: expected a .csv, .tsv or .jsonl file')
-    found = []
-    for line, row in (_json_rows if kind in ('.jsonl', '.ndjson') else _table_rows)(path):
-        where = f'{path}, line {line}'
-        if isinstance(row, dict):
-            found.append((where, row))
-        elif errors is None:
-            raise ValueError(f'{where}: {row}')
-        else:
-            errors.append(f'{where}: {row}')
+    if not has_columns(path):
+        kinds = [kind for kind in READERS if has_columns(f'a.{kind}')]
+        raise ValueError(f'{path}: expected a table, a file that ends in .{", .".join(kinds)}')
+    found = list(read_records(path, errors))
     if not found and not errors:
         raise ValueError(f'{path} holds no rows')
     return found
 
-# %% ../nbs/30_tasks.ipynb #3925a4c0
-USUAL = dict(text=['text', 'tweet', 'sentence', 'input'], label=['label', 'labels', 'class', 'category'],
+# %% ../nbs/30_tasks.ipynb #b813fc62
+USUAL = dict(text=['text', 'tweet', 'sentence', 'input'], prompt=['prompt', 'text', 'sentence', 'input'],
+             label=['label', 'labels', 'class', 'category'],
              input=['input', 'source', 'english', 'noisy', 'article', 'text'],
              output=['output', 'target', 'amharic', 'clean', 'headline', 'label'])
 
@@ -109,7 +57,7 @@ def column(
             return candidate
     file = where.rpartition(', line')[0]
     raise ValueError(f'{file}: no column {" or ".join(names)}; there are {", ".join(first) or "none"}. '
-                     f'Name the right one with --{what}-column')
+                     f'Name the right one with --{"text" if what=="prompt" else what}-column')
 
 def cell(row:dict, name:str, where:str) -> str:
     "The text of a cell, in NFC. Raises ValueError where there is none."
@@ -118,7 +66,7 @@ def cell(row:dict, name:str, where:str) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f'{where}: {name} is {"empty" if not value else type(value).__name__}, expected text')
-    return normalize(value.replace('\r\n', '\n').replace('\r', '\n').replace('\0', '')).strip()
+    return normalize(clean_text(value, f'{where}: {name}')).strip()
 
 def gathered(rows:list, make, errors) -> list: # of Example
     "Make an example of each row; what is wrong raises, or goes into the list of errors."
@@ -132,7 +80,7 @@ def gathered(rows:list, make, errors) -> list: # of Example
             errors.append(str(e))
     return found
 
-# %% ../nbs/30_tasks.ipynb #b5d37e35
+# %% ../nbs/30_tasks.ipynb #a3cda676
 def _labels(row:dict, names:list, where:str) -> tuple:
     "The labels of a row. Raises ValueError."
     if len(names)>1:
@@ -146,7 +94,7 @@ def _labels(row:dict, names:list, where:str) -> tuple:
     return (cell(row, names[0], where),)
 
 def read_labelled(
-    path,                 # .csv, .tsv or .jsonl
+    path,                 # a table
     text_column:str='',   # empty: text, tweet, sentence or input
     label_column:str='',  # empty: label, labels, class or category; several separated by commas
     errors=None,          # see `read_rows`
@@ -189,9 +137,9 @@ def read_conll(path, errors=None, labelled:bool=True) -> list: # of Example: x w
         raise ValueError(f'{path} holds no sentences')
     return found
 
-# %% ../nbs/30_tasks.ipynb #8825b713
+# %% ../nbs/30_tasks.ipynb #da44c771
 def read_pairs(
-    path,                  # .csv, .tsv or .jsonl
+    path,                  # a table
     input_column:str='',   # empty: input, source, english, noisy, article or text
     output_column:str='',  # empty: output, target, amharic, clean, headline or label
     errors=None, labelled:bool=True,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['next_byte_loss', 'BitsPer', 'bytes_per_chunk', 'boundary_rate', 'cpu_prefers_bf16', 'precision_dtype',
            'checked_precision', 'Autocast', 'TrainingDiverged', 'SafeStep', 'Accumulate', 'wsd', 'TimeBudget',
-           'ByteBar', 'duration', 'Rows', 'HNetLearner', 'within', 'hnet_learner']
+           'ByteBar', 'duration', 'Rows', 'HNetLearner', 'within', 'NumberOptim', 'hnet_learner']
 
 # %% ../nbs/23_training.ipynb #759ac951
 import math, tempfile, time
@@ -380,7 +380,17 @@ def fit_wsd(self:HNetLearner,
     budget = L() if minutes is None else L(TimeBudget(minutes, clock))
     self.fit(n_epoch, lr=peak, cbs=L(cbs)+sched+budget)
 
-# %% ../nbs/23_training.ipynb #7d6760dc
+# %% ../nbs/23_training.ipynb #52edb5ff
+class NumberOptim(OptimWrapper):
+    "An optimiser for fastai, whose hyperparameters are numbers."
+    @property
+    def hypers(self) -> list: # of dict, one per group
+        groups = super().hypers
+        def number(v):
+            return isinstance(v, (int, float)) and not isinstance(v, bool)
+        return [{name: v for name, v in group.items() if number(v)} for group in groups]
+
+# %% ../nbs/23_training.ipynb #bb730f3c
 def hnet_learner(
     dls,                     # DataLoaders of `get_dls`
     model:nn.Module,         # of `build_model`
@@ -435,7 +445,7 @@ def hnet_learner(
         own.append(SampleText(sample))
     def make_opt(_, lr):
         groups = param_groups(model, wd, lr_mults, origins)
-        return OptimWrapper(opt=HNetOptimizer(groups, lr, opt, betas, clip=clip))
+        return NumberOptim(opt=HNetOptimizer(groups, lr, opt, betas, clip=clip))
     usual = [BitsPer('byte'), BitsPer('char'), AvgMetric(bytes_per_chunk), AvgMetric(boundary_rate)]
     learn = HNetLearner(dls, model, loss_func=loss_func, opt_func=make_opt, lr=lr, metrics=metrics or usual,
                         default_cbs=False, cbs=[*own, *L(cbs)], path=path)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['read_pieces', 'by_character', 'visible', 'Score', 'score', 'Chunks', 'show_chunks']
 
-# %% ../nbs/18_views.ipynb #a60c514f
+# %% ../nbs/18_views.ipynb #9a33cd12
 import html
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-import torch
+import pandas as pd, torch
 import torch.nn.functional as F
 from .text import encode
 from .model import evaluating
@@ -39,7 +39,7 @@ def by_character(text:str, values:list) -> list: # of (character, values of its 
     values = iter(values)
     return [(c, [next(values) for _ in c.encode()]) for c in text]
 
-# %% ../nbs/18_views.ipynb #a4576e16
+# %% ../nbs/18_views.ipynb #bdf503b6
 def visible(c:str) -> str:
     "A character as HTML that takes up space."
     return {' ': '&nbsp;', '\n': '&#8629;', '\t': '&#8677;'}.get(c) or html.escape(c)
@@ -61,6 +61,10 @@ class Score:
     @property
     def bpc(self) -> float:
         return self.bits/len(self.chars)
+
+    def frame(self) -> pd.DataFrame: # a row per character
+        "The same as a data frame: character, bits."
+        return pd.DataFrame(self.chars, columns=['character', 'bits'])
 
     def rates(self) -> str:
         return f'{self.bpb:.3f} bits per byte, {self.bpc:.2f} bits per character'
@@ -91,7 +95,7 @@ def score(
         bits += (nats/math.log(2)).tolist()
     return Score([(c, sum(costs)) for c,costs in by_character(text, bits)])
 
-# %% ../nbs/18_views.ipynb #9fcb1f91
+# %% ../nbs/18_views.ipynb #b5f92ff6
 _TINTS = ('#cfe8f7', '#fbe3c0', '#d5eed9', '#f3d9e8') # light tints of a colour-blind-safe palette
 
 @dataclass
@@ -103,6 +107,11 @@ class Chunks:
     @property
     def texts(self) -> list:
         return [''.join(c for c,_ in chunk) for chunk in self.chunks]
+
+    def frame(self) -> pd.DataFrame: # a row per chunk
+        "The same as a data frame: text, bytes, probability that the chunk ends where it does."
+        rows = [(text, len(text.encode()), chunk[-1][1]) for text, chunk in zip(self.texts, self.chunks)]
+        return pd.DataFrame(rows, columns=['text', 'bytes', 'end'])
 
     def __repr__(self):
         n = sum(len(t.encode()) for t in self.texts)

@@ -1,7 +1,7 @@
 """Readers given anything: a right result or an error in words, never a crash.
 
 Short by default. `HNET_FUZZ_BYTES=1000000 pytest tests/test_fuzz.py` feeds about a million bytes to each reader."""
-import csv, gzip, io, json, os, tempfile
+import bz2, csv, gzip, importlib, io, json, lzma, os, tempfile
 from pathlib import Path
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from hnet_amharic.text import (SPECIAL, IncrementalDecoder, ScriptState, decode, encode, script_features, utf8_advance,
                                utf8_allowed, utf8_state)
-from hnet_amharic.files import read_json, read_yaml
-from hnet_amharic.data import BadData, ByteCorpus, Filters, MissingData, read_documents
+from hnet_amharic.files import BadData, MissingData, read_json, read_records, read_yaml
+from hnet_amharic.data import ByteCorpus, Filters, read_documents
+from hnet_amharic.tasks import read_chats, read_conll, read_labelled, read_pairs, read_preferences
 
 BYTES = int(os.environ.get('HNET_FUZZ_BYTES', 0))
 fuzz = settings(max_examples=max(150, BYTES//100), deadline=None, derandomize=not BYTES, database=None,
@@ -98,13 +99,46 @@ def test_text_file(folder, s):
 
 @fuzz
 @given(mixed, st.sampled_from(['a.txt', 'a.jsonl', 'a.json', 'a.csv', 'a.tsv', 'a.txt.gz', 'a.jsonl.xz',
-                               'a.txt.bz2', 'a.parquet']))
+                               'a.txt.bz2', 'a.tab.zst', 'a.parquet', 'a.arrow', 'a.feather']))
 def test_anything(folder, data, name):
     "Any bytes under any name are read or refused in words."
-    if name.endswith('parquet'):
+    if name.endswith(('parquet', 'arrow', 'feather')):
         pytest.importorskip('pyarrow')
+    if name.endswith('zst'):
+        pytest.importorskip('zstandard')
     docs = read(folder/name, data)
     assert docs is None or all(isinstance(d, str) for d in docs)
+
+@fuzz
+@given(st.lists(mixed | plain.map(lambda t: f'{{"text": "{t}", "label": "a"}}\n').map(str.encode), max_size=6).map(b''.join),
+       st.sampled_from(['l.txt', 'l.jsonl', 'l.json', 'l.csv', 'l.tsv']))
+def test_bad_rows_are_left_out(folder, data, name):
+    "Where bad rows may be left out, what is left is what a strict reader takes, and every row is read or reported."
+    errors = []
+    strict = read(folder/name, data)
+    try:
+        lenient = [t for _, t in read_documents(folder/name, errors=errors)]
+    except (BadData, MissingData) as e:
+        assert name in str(e) and strict is None
+        return
+    assert all(name in error for error in errors) and (strict is None or not errors)
+    assert strict in (None, lenient) and not any(0xd800 <= ord(c) < 0xe000 for t in lenient for c in t)
+
+task_readers = [read_labelled, read_conll, read_pairs, read_chats, read_preferences]
+
+@fuzz
+@given(mixed | st.lists(st.lists(plain, max_size=3).map('\t'.join), max_size=4).map(lambda rows: '\n'.join(
+       ['text\tlabel', *rows]).encode()), st.sampled_from(task_readers), st.sampled_from(['t.tsv', 't.csv', 't.jsonl', 't.conll']))
+def test_task_files(folder, data, reader, name):
+    "Any file of a task is read, or refused with its name."
+    (folder/name).write_bytes(data)
+    for errors in (None, []):
+        try:
+            examples = reader(folder/name, errors=errors)
+        except ValueError as e:
+            assert name in str(e)
+            continue
+        assert all(e.where.startswith(str(folder/name)) for e in examples)
 
 @fuzz
 @given(st.lists(plain, max_size=5), st.sampled_from(['\n', '\r\n']), st.booleans())
@@ -126,12 +160,32 @@ def test_csv(folder, texts, delimiter):
     assert [cleaned(t) for t in got] == [cleaned(t.replace('\0', '')) for t in texts]
 
 @fuzz
-@given(st.lists(plain, min_size=1, max_size=5), st.integers(0, 400))
-def test_cut_archive(folder, texts, lost):
+@given(st.lists(st.dictionaries(st.sampled_from(['text', 'id', 'a b']), plain, min_size=1, max_size=3), min_size=1, max_size=5))
+def test_arrow(folder, rows):
+    "What pyarrow writes comes back, whichever of its formats it was."
+    pa = pytest.importorskip('pyarrow')
+    table = pa.Table.from_pylist([{'text': '', **row} for row in rows])
+    importlib.import_module('pyarrow.parquet').write_table(table, folder/'p.parquet')
+    with pa.OSFile(str(folder/'p.arrow'), 'wb') as f, pa.ipc.new_stream(f, table.schema) as out:
+        out.write_table(table)
+    with pa.OSFile(str(folder/'p.feather'), 'wb') as f, pa.ipc.new_file(f, table.schema) as out:
+        out.write_table(table)
+    for name in ('p.parquet', 'p.arrow', 'p.feather'):
+        assert [row for _, row in read_records(folder/name)] == table.to_pylist()
+        assert [t for _, t in read_documents(folder/name)] == [cleaned(row['text']) for row in table.to_pylist()]
+
+def zstd(content):
+    return pytest.importorskip('zstandard').ZstdCompressor().compress(content)
+
+@fuzz
+@given(st.lists(plain, min_size=1, max_size=5), st.integers(0, 400),
+       st.sampled_from([('gz', gzip.compress), ('xz', lzma.compress), ('bz2', bz2.compress), ('zst', zstd)]))
+def test_cut_archive(folder, texts, lost, packer):
     "A compressed file that lost its end is refused."
-    content = gzip.compress('\n\n'.join(texts).encode())
+    ending, pack = packer
+    content = pack('\n\n'.join(texts).encode())
     kept = content[:max(len(content) - lost, 0)]
-    docs = read(folder/'c.txt.gz', kept)
+    docs = read(folder/f'c.txt.{ending}', kept)
     if lost and kept:
         assert docs is None
 

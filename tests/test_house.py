@@ -9,7 +9,8 @@ import ruler
 NBS = sorted((ROOT/'nbs').glob('*.ipynb'), key=lambda p: (p.stem != 'index', p.name))
 CHAPTERS = [p for p in NBS if p.name[0].isdigit()]
 PAGES = [p for p in NBS if p not in CHAPTERS]
-TOP = set('nbs hnet_amharic settings.ini setup.py _quarto.yml tests README.md LICENSE CHANGELOG.md CONTRIBUTING.md Makefile'.split())
+TOP = set('nbs hnet_amharic settings.ini setup.py _quarto.yml tests README.md LICENSE CHANGELOG.md CONTRIBUTING.md Makefile '
+          'CITATION.cff Dockerfile MANIFEST.in'.split())
 chapters = pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
 notebooks = pytest.mark.parametrize('path', NBS, ids=lambda p: p.stem)
 
