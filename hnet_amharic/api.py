@@ -160,7 +160,12 @@ async def sse(self:Server, reply:Reply, happening):
         yield line(reply.whole([], **reply.usage()))
     yield line(b'[DONE]')
 
-# %% ../nbs/47_api.ipynb #72654a0e
+# %% ../nbs/47_api.ipynb #4a15ad04
+@patch(as_prop=True)
+def checker(self:Server):
+    "What finds harm in a text that is there: the guard of the server if it can, else the shipped one."
+    return self.guard if hasattr(self.guard, 'check') else default_guard()
+
 @patch
 def score_text(self:Server, text:str, n=None) -> dict:
     "How many bits each character costs."
@@ -175,7 +180,7 @@ def chunk_text(self:Server, text:str, n=None) -> dict:
 @patch
 def suggest_words(self:Server, text:str, n:int=5) -> dict:
     "Words that may come next, or endings of the one that is being typed."
-    return dict(suggestions=[vars(s) for s in suggest(self.model, text, n, guard=self.guard)])
+    return dict(suggestions=[vars(s) for s in suggest(self.model, text, n, guard=self.guard and self.checker)])
 
 @patch
 def spell_text(self:Server, text:str, n=None) -> dict:
@@ -185,8 +190,7 @@ def spell_text(self:Server, text:str, n=None) -> dict:
 @patch
 def check_text(self:Server, text:str, n=None) -> dict:
     "Findings of the policy, with their reasons."
-    guard = default_guard() if self.guard in (None, 'default') else self.guard
-    found = [dict(f._asdict(), span=list(f.span), text=text[slice(*f.span)]) for f in guard.check(text)]
+    found = [dict(f._asdict(), span=list(f.span), text=text[slice(*f.span)]) for f in self.checker.check(text)]
     return dict(findings=[{k: f[k] for k in f if k not in ('entry', 'where')} for f in found])
 
 def one_at_a_time(server:Server, f, text:str, **given) -> dict:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BUCKETS', 'KINDS', 'NAMES', 'SAMPLING', 'COMPLETION', 'CHAT', 'NEUTRAL', 'RENAMED', 'PASSED', 'FINISH', 'Histogram',
            'Busy', 'Closed', 'Job', 'Engine', 'ApiError', 'has_type', 'check_fields', 'Limits', 'Server', 'explained',
-           'Reply']
+           'Reply', 'plain_messages']
 
 # %% ../nbs/43_serve.ipynb #66d46602
 import queue, threading, time, traceback, uuid
@@ -369,7 +369,7 @@ class Reply:
         return dict(tokens=[c for c,_ in pairs], token_logprobs=[p for _,p in pairs], top_logprobs=None,
                     text_offset=[at+i for i in range(len(pairs))])
 
-# %% ../nbs/43_serve.ipynb #4faa07df
+# %% ../nbs/43_serve.ipynb #d3c4d4bc
 @patch
 def check_model_name(self:Server, body:dict):
     "Raises ApiError 404 for another model."
@@ -408,6 +408,20 @@ def completion(self:Server, body:dict) -> Reply:
     lead = [text.text if body.get('echo') else '' for text in texts]
     return Reply(self, body, texts, lead, sum(map(len, prompts)), False)
 
+def plain_messages(messages:list) -> list: # of {'role', 'content'}
+    "Messages with content as text; parts of text are joined. Raises ApiError 400 for anything else."
+    plain = []
+    for i,message in enumerate(messages, 1):
+        if not isinstance(message, dict) or {k for k,v in message.items() if v}-{'role', 'content', 'name'}:
+            raise ApiError(400, f'messages, message {i}: expected an object with role and content', 'messages')
+        content = message.get('content')
+        parts = content if isinstance(content, list) else [dict(type='text', text=content)]
+        texts = [part.get('text') if isinstance(part, dict) and part.get('type')=='text' else None for part in parts]
+        if not all(isinstance(text, str) for text in texts):
+            raise ApiError(400, f'messages, message {i}: content must be text', 'messages')
+        plain.append(dict(role=message.get('role'), content=''.join(texts)))
+    return plain
+
 @patch
 def conversation(self:Server, body:dict) -> Reply:
     "A request to answer, checked. Raises ApiError."
@@ -419,7 +433,7 @@ def conversation(self:Server, body:dict) -> Reply:
                             'model that hnet_finetune instruct trained', 'model', 'not_an_instruction_model')
     if 'messages' not in body:
         raise ApiError(400, 'messages is missing', 'messages')
-    turns = explained(check_messages, body['messages'], answered=False)
+    turns = explained(check_messages, plain_messages(body['messages']), answered=False)
     read = len(self.fits(''.join(text for _,text in turns), self.limits.prompt, 'messages'))
     turns, _ = fitted(turns, self.about['length'])          # the oldest turns are forgotten, as in hnet_chat
     texts = self.samples(body, self.options_of(body, 300, temperature=.7), [turns], Answer)
