@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_BODY', 'PAGE', 'POLICY', 'OPEN', 'as_json', 'answered', 'refusal', 'read_body', 'limited', 'gone', 'line',
-           'one_at_a_time', 'application', 'load_served', 'listen', 'runner', 'background', 'hnet_serve']
+           'one_at_a_time', 'application', 'load_served', 'listen', 'address_of', 'runner', 'background', 'hnet_serve']
 
-# %% ../nbs/47_api.ipynb #a487b25c
-import asyncio, hmac, json, os, socket, threading, time
+# %% ../nbs/47_api.ipynb #d461ed3d
+import asyncio, hmac, json, os, socket, sys, threading, time
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from fastcore.basics import patch
@@ -333,13 +333,19 @@ def load_served(folder:str='', device='cpu', base:str='') -> tuple: # model, nam
         return found.model, name, found.about
     return load_model(folder, device), name if folder else 'nano', None
 
-# %% ../nbs/47_api.ipynb #7e8eb095
+# %% ../nbs/47_api.ipynb #b0445227
 def listen(host:str, port:int) -> socket.socket:
     "A socket that listens. Raises ValueError for a place that cannot be had."
     try:
-        return socket.create_server((host, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
     except (OSError, OverflowError) as e:
-        raise ValueError(f'cannot listen on {host}, port {port}: {e}. Another --port may be free; 0 finds one') from None
+        raise ValueError(f'cannot listen on {host}, port {port}: {e}. Another --port may be free; '
+                         '0 finds one') from None
+
+def address_of(place:socket.socket) -> str:
+    "Where to find what listens."
+    host,port = place.getsockname()[:2]
+    return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 def runner(server:Server, grace:float=30.) -> uvicorn.Server:
     "A web server for the application."
@@ -356,12 +362,12 @@ def background(server:Server, port:int=0, grace:float=5.): # port 0: a free one
     while not web.started and thread.is_alive():
         time.sleep(.01)
     try:
-        yield 'http://127.0.0.1:{}'.format(place.getsockname()[1])
+        yield address_of(place)
     finally:
         web.should_exit = True
         thread.join()
 
-# %% ../nbs/47_api.ipynb #f8a99585
+# %% ../nbs/47_api.ipynb #fb5947e9
 @command()
 def hnet_serve(
     model:list=(),          # folder of a saved model or of a run of hnet_finetune; none: the shipped one
@@ -393,6 +399,8 @@ def hnet_serve(
     server = Server(served, name, about, Limits(prompt=max_prompt, chars=max_chars, text=min(1000, max_prompt)),
                     api_key or os.environ.get('HNET_API_KEY', ''), None if no_guard else 'default', rows=rows,
                     queue=queue, seconds=seconds)
-    address = 'http://{}:{}'.format(*place.getsockname()[:2])
+    address = address_of(place)
+    if not server.key and host not in ('127.0.0.1', 'localhost', '::1'):
+        print('Everybody who can reach this machine may use the model: ask for a key with --api-key.', file=sys.stderr)
     print(f'{name} at {address}: a page in the browser, {address}/v1 for OpenAI clients. Ctrl-C stops.', flush=True)
     runner(server, grace).run(sockets=[place])

@@ -211,8 +211,9 @@ class ApiError(Exception):
         self.body = dict(error=dict(message=message, type=KINDS.get(status, 'invalid_request_error'), param=param,
                                     code=code))
 
-# %% ../nbs/43_serve.ipynb #6a16cc97
-NAMES = {str: 'text', int: 'a whole number', float: 'a number', bool: 'true or false', list: 'a list', dict: 'an object'}
+# %% ../nbs/43_serve.ipynb #b5318491
+NAMES = {str: 'text', int: 'a whole number', float: 'a number', bool: 'true or false', list: 'a list',
+         dict: 'an object'}
 SAMPLING = dict(model=str, max_tokens=int, temperature=float, top_p=float, top_k=int, min_p=float,
                 repetition_penalty=float, seed=int, stop=(str, list), genre=str, n=int, stream=bool,
                 stream_options=dict, user=str)
@@ -275,7 +276,7 @@ class Server:
         "Can it hold a conversation?"
         return bool(self.about) and self.about['task'] in ('instruct', 'prefer')
 
-# %% ../nbs/43_serve.ipynb #b3aa23d6
+# %% ../nbs/43_serve.ipynb #d91f8f33
 RENAMED = dict(max_new_chars='max_tokens')
 PASSED = ('temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'seed', 'stop', 'genre')
 
@@ -295,7 +296,7 @@ def options_of(self:Server, body:dict, chars:int=200, **usual) -> GenerationOpti
     "The options of a request. Raises ApiError 400."
     chars = body.get('max_completion_tokens', body.get('max_tokens', chars))
     if chars>self.limits.chars:
-        raise ApiError(400, f'max_tokens={chars}: this server writes at most {self.limits.chars:,} characters at once',
+        raise ApiError(400, f'max_tokens={chars}: this server writes at most {self.limits.chars:,} characters',
                        'max_tokens')
     given = {name: body[name] for name in PASSED if name in body}
     return explained(GenerationOptions, chars, guard=self.guard, **{**usual, **given})
@@ -369,7 +370,7 @@ class Reply:
         return dict(tokens=[c for c,_ in pairs], token_logprobs=[p for _,p in pairs], top_logprobs=None,
                     text_offset=[at+i for i in range(len(pairs))])
 
-# %% ../nbs/43_serve.ipynb #d3c4d4bc
+# %% ../nbs/43_serve.ipynb #11d70b94
 @patch
 def check_model_name(self:Server, body:dict):
     "Raises ApiError 404 for another model."
@@ -429,8 +430,8 @@ def conversation(self:Server, body:dict) -> Reply:
     self.check_model_name(body)
     self.check_stream(body)
     if not self.answers:
-        raise ApiError(400, f'{self.name} continues texts and was not taught to answer: use /v1/completions, or serve a '
-                            'model that hnet_finetune instruct trained', 'model', 'not_an_instruction_model')
+        raise ApiError(400, f'{self.name} continues texts and was not taught to answer: use /v1/completions, or serve '
+                            'a model that hnet_finetune instruct trained', 'model', 'not_an_instruction_model')
     if 'messages' not in body:
         raise ApiError(400, 'messages is missing', 'messages')
     turns = explained(check_messages, plain_messages(body['messages']), answered=False)
