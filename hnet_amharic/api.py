@@ -160,7 +160,7 @@ async def sse(self:Server, reply:Reply, happening):
         yield line(reply.whole([], **reply.usage()))
     yield line(b'[DONE]')
 
-# %% ../nbs/47_api.ipynb #4a15ad04
+# %% ../nbs/47_api.ipynb #3170f737
 @patch(as_prop=True)
 def checker(self:Server):
     "What finds harm in a text that is there: the guard of the server if it can, else the shipped one."
@@ -184,8 +184,10 @@ def suggest_words(self:Server, text:str, n:int=5) -> dict:
 
 @patch
 def spell_text(self:Server, text:str, n=None) -> dict:
-    "Slips, with what was probably meant."
-    return dict(corrections=[vars(c) for c in Speller(self.model)(text)])
+    "Slips, with what was probably meant; words for which there was no time are not looked at."
+    until = time.perf_counter()+self.limits.seconds
+    found = Speller(self.model, until=until)(text)
+    return dict(corrections=[vars(c) for c in found], complete=time.perf_counter()<until)
 
 @patch
 def check_text(self:Server, text:str, n=None) -> dict:

@@ -245,7 +245,7 @@ def check_fields(body:dict, fields:dict):
             raise ApiError(400, f'{name} is {NAMES.get(type(value), "null")}, expected '
                                 f'{" or ".join(NAMES[kind] for kind in kinds)}', name)
 
-# %% ../nbs/43_serve.ipynb #d8fdd72b
+# %% ../nbs/43_serve.ipynb #c09f7cd0
 @dataclass
 class Limits:
     "What one request may ask for."
@@ -253,6 +253,7 @@ class Limits:
     chars:int = 2000       # characters to write, at most
     texts:int = 16         # texts of one request
     text:int = 1000        # characters that are scored, spelled or looked through for the page
+    seconds:float = 10.    # that spelling may take
     helpers:int = 16       # requests of the page that may wait for another
 
 class Server:

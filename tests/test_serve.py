@@ -281,6 +281,20 @@ def test_time_limit(model):
         status, answer = post(address, '/v1/completions', dict(prompt='ሰላም', max_tokens=10**8))
         assert status == 200 and answer['choices'][0]['finish_reason'] == 'length' and time.time()-begun < 10
 
+def test_helpers_wait_in_a_short_queue(model):
+    "Scores and the like run one at a time, a few wait, the others are told to come again; spelling ends in time."
+    server = Server(model, 'tiny', limits=Limits(helpers=2, seconds=0))
+    with background(server) as address, ThreadPoolExecutor(3) as pool:
+        with server.helper:
+            held = [pool.submit(post, address, '/api/score', dict(text='ሰላም')) for _ in range(2)]
+            until(lambda: server.helping == 2)
+            status, answer = post(address, '/api/score', dict(text='ሰላም'))
+            assert status == 429 and is_error(answer)
+        assert [h.result()[0] for h in held] == [200, 200]
+        assert post(address, '/api/spell', dict(text='ሰላም ሰላም')) == (200, dict(corrections=[], complete=False))
+        score = post(address, '/api/score', dict(text='ሰላም'))[1]
+        assert [c for c, _ in score['chars']] == list('ሰላም') and score['bpc'] == pytest.approx(sum(b for _, b in score['chars'])/3, abs=1e-2)
+
 def test_a_fault_is_told_and_the_server_goes_on(model):
     class Faulty(Endless):
         broken = True
