@@ -160,20 +160,20 @@ async def sse(self:Server, reply:Reply, happening):
         yield line(reply.whole([], **reply.usage()))
     yield line(b'[DONE]')
 
-# %% ../nbs/47_api.ipynb #3170f737
+# %% ../nbs/47_api.ipynb #4f9710f1
 @patch(as_prop=True)
 def checker(self:Server):
     "What finds harm in a text that is there: the guard of the server if it can, else the shipped one."
     return self.guard if hasattr(self.guard, 'check') else default_guard()
 
 @patch
-def score_text(self:Server, text:str, n=None) -> dict:
+def score_text(self:Server, text:str) -> dict:
     "How many bits each character costs."
     seen = score(self.model, text)
     return dict(chars=[[c, round(bits, 3)] for c,bits in seen.chars], bpb=seen.bpb, bpc=seen.bpc)
 
 @patch
-def chunk_text(self:Server, text:str, n=None) -> dict:
+def chunk_text(self:Server, text:str) -> dict:
     "The chunks of a text."
     return dict(chunks=show_chunks(self.model, text).texts)
 
@@ -183,14 +183,14 @@ def suggest_words(self:Server, text:str, n:int=5) -> dict:
     return dict(suggestions=[vars(s) for s in suggest(self.model, text, n, guard=self.guard and self.checker)])
 
 @patch
-def spell_text(self:Server, text:str, n=None) -> dict:
+def spell_text(self:Server, text:str) -> dict:
     "Slips, with what was probably meant; words for which there was no time are not looked at."
     until = time.perf_counter()+self.limits.seconds
     found = Speller(self.model, until=until)(text)
     return dict(corrections=[vars(c) for c in found], complete=time.perf_counter()<until)
 
 @patch
-def check_text(self:Server, text:str, n=None) -> dict:
+def check_text(self:Server, text:str) -> dict:
     "Findings of the policy, with their reasons."
     found = [dict(f._asdict(), span=list(f.span), text=text[slice(*f.span)]) for f in self.checker.check(text)]
     return dict(findings=[{k: f[k] for k in f if k not in ('entry', 'where')} for f in found])

@@ -23,7 +23,7 @@ def test_wheel_holds_modules_and_data(wheel):
     assert any(n.startswith('hnet_amharic/sample/') for n in names)
     meta = next(n for n in names if n.endswith('/METADATA'))
     text = zipfile.ZipFile(wheel).read(meta).decode()
-    extras = [f'Provides-Extra: {name}' for name in ('dev', 'hf', 'parquet', 'evaluate')]
+    extras = [f'Provides-Extra: {name}' for name in ('dev', 'hf', 'parquet', 'evaluate', 'tasks', 'serve')]
     for words in ('Requires-Dist: torch==2.13.0', 'Apache-2.0', *extras): assert words in text, words
 
 def test_wheel_writes_without_the_source_tree(wheel, tmp_path):
