@@ -64,9 +64,9 @@ class RunOptions:
     compile:str = 'auto'       # compile the layers: on, off, or auto, which is on with CUDA
     no_progress:bool = False   # lines instead of a progress bar, as when the output is not a terminal
 
-# %% ../nbs/44_launch.ipynb #c0ada359
+# %% ../nbs/44_launch.ipynb #d3766fff
 AT_LEAST = dict(epochs=1, batch_size=1, length=2, accumulate=1, steps=1, n=1, max_new_chars=1, samples=1, lr=1e-12,
-                minutes=1e-3, valid_share=1e-6, memory_limit=1e-3)
+                minutes=1e-3, valid_share=1e-6, memory_limit=1e-3, rows=1, seconds=1e-3, max_prompt=1, max_chars=1)
 AT_MOST = dict(warmup=1, decay=1, valid_share=.5, min_ethiopic=1)
 
 def check_ranges(options:dict): # by name

@@ -59,7 +59,7 @@ def map_tensors(f, items:list):
         return type(one)(*(map_tensors(f, [getattr(item, name) for item in items]) for name in fields))
     return one
 
-# %% ../nbs/13_model.ipynb #fd9f1aff
+# %% ../nbs/13_model.ipynb #dac24154
 @dataclass
 class HNetCache:
     "Everything the rows of a batch remember, part by part."
@@ -74,9 +74,11 @@ class HNetCache:
         "A new cache with these rows alone, in this order."
         return map_tensors(lambda t: t[0].index_select(0, rows.to(t[0].device)), [self])
 
-    def put(self, source:Tensor, target:Tensor): # both (R,)
-        "Write copies of the rows `source` over the rows `target`, in place."
-        map_tensors(lambda t: t[0].index_copy_(0, target.to(t[0].device), t[0][source.to(t[0].device)]), [self])
+    def put(self, source:Tensor, target:Tensor, other:'HNetCache'=None) -> 'HNetCache': # both (R,)
+        "Write copies of the rows `source`, of the `other` cache if there is one, over the rows `target`, in place."
+        map_tensors(lambda t: t[0].index_copy_(0, target.to(t[0].device), t[-1][source.to(t[0].device)]),
+                    [self, other or self])
+        return self
 
     def copy(self) -> 'HNetCache':
         "A cache that moves on by itself."

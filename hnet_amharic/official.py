@@ -103,7 +103,7 @@ class Router(nn.Module):
             k = F.linear(h.float(), self.k_proj_layer.weight.float())
             return ((1-F.cosine_similarity(q, k, -1, 1e-12))/2).clamp(0, 1)
 
-# %% ../nbs/26_official.ipynb #6582e268
+# %% ../nbs/26_official.ipynb #c2fdb157
 @dataclass
 class StageCache(HNetCache):
     """What a stage remembers of B rows: caches of its encoder (of its only stack in the innermost stage) and of its
@@ -122,6 +122,16 @@ class StageCache(HNetCache):
             slots = max(t.shape[2] for t in tensors)
             return torch.cat([F.pad(t, (0, 0, 0, slots-t.shape[2])) for t in tensors])
         return map_tensors(joined, list(caches))
+
+    def put(self, source:Tensor, target:Tensor, other:'StageCache'=None) -> 'StageCache': # both (R,)
+        "As in our own models; rows of another cache may have rings of another size, so a new cache holds them."
+        if other is None:
+            return super().put(source, target)
+        sizes = []
+        map_tensors(lambda t: sizes.append(len(t[0])), [self])
+        rows = torch.arange(sizes[0])
+        rows[target] = sizes[0]+source
+        return self.join([self, other]).pick(rows)
 
 # %% ../nbs/26_official.ipynb #846d4309
 def run_stack(stack:Isotropic, x:Tensor, caches, lengths=None, rows=None) -> Tensor: # (R, T, D)

@@ -7,11 +7,12 @@ __all__ = ['RATE', 'SLIPS', 'LETTERS', 'SOUNDS', 'LOOKS', 'row_of', 'rows_beside
            'letter_costs', 'suspicious', 'with_what_follows', 'Speller', 'spell', 'word_edits', 'spelling_scores',
            'blunt_slips']
 
-# %% ../nbs/38_spell.ipynb #dc8236f4
+# %% ../nbs/38_spell.ipynb #05e0cd85
 import math, random
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
+from time import perf_counter
 import torch
 from fastcore.basics import patch
 from .text import PAD, encode
@@ -110,7 +111,7 @@ def suspicious(model, line:str, nats:float) -> list: # of (start, end)
     costs = letter_costs(model, line)
     return [(a, b) for a, b in words_of(line) if max(costs[a:b+1])>nats and all(map(is_fidel, line[a:b]))]
 
-# %% ../nbs/38_spell.ipynb #c67d4fbd
+# %% ../nbs/38_spell.ipynb #9fef2fcc
 def with_what_follows(model, prefix, candidates:list, rests:list) -> list: # log-probabilities
     "Model and channel of each candidate (of Meant), and of the text that follows it."
     rows = [c.text.encode()+rest.encode() for c, rest in zip(candidates, rests)]
@@ -131,11 +132,13 @@ class Speller:
         threshold:float=.9,  # how sure a correction must be to be made
         nats:float=5.,       # words with a letter as costly as this are looked at
         width:int=12,        # readings that the search carries on
-        ahead:int=12):       # letters behind a word that decide with it
+        ahead:int=12,        # letters behind a word that decide with it
+        until:float=math.inf): # time (perf_counter) after which no other word is looked at
         if not 0<threshold<1:
             raise ValueError(f'threshold={threshold}: expected a probability between 0 and 1')
         self.model = model or load_default()
         self.threshold, self.nats, self.width, self.ahead = threshold, nats, width, ahead
+        self.until = until
 
     def candidates(self, prefix, line:str, start:int, end:int) -> list: # of (probability, Meant), the likeliest first
         "What may be meant by a word of a line; what stands there is among it."
@@ -158,7 +161,7 @@ class Speller:
         scores = torch.tensor(with_what_follows(self.model, prefix, kept, rests)).softmax(0).tolist()
         return sorted(zip(scores, kept), key=lambda pair: -pair[0])
 
-# %% ../nbs/38_spell.ipynb #6bfcd3da
+# %% ../nbs/38_spell.ipynb #a9e7c90f
 @patch
 def line(self:Speller, line:str) -> list: # of Correction, with at least an even chance
     "The corrections of one line, from left to right; each is made before what follows it is looked at."
@@ -169,6 +172,8 @@ def line(self:Speller, line:str) -> list: # of Correction, with at least an even
     for start, end in suspicious(self.model, line, self.nats):
         if start<done:
             continue
+        if perf_counter()>self.until:
+            break
         new = mended+line[done:start]
         piece = new[len(prefix.text)-1:]
         if piece:
