@@ -22,9 +22,9 @@ setup(
                 [f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12)],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[lib, f'{lib}.*']),
-    package_data={lib: ['configs/*.yaml', 'policy/*.yaml', 'sample/*', 'sample_held_out/*', 'sample_tasks/*', 'mixes/*.yaml', 'weights/**/*']},
+    package_data={lib: ['configs/*.yaml', 'policy/*.yaml', 'sample/*', 'sample_held_out/*', 'sample_tasks/*', 'mixes/*.yaml', 'weights/**/*', 'lm_eval_tasks/*']},
     install_requires=words('requirements'),
-    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'parquet', 'evaluate', 'tasks')},
+    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'eval', 'parquet', 'evaluate', 'tasks')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},
     # an editable install by path, so that a folder named like the package in the working directory cannot hide it
     options={'editable_wheel': {'mode': 'compat'}}, zip_safe=False)

@@ -33,7 +33,7 @@ def ste(x:Tensor) -> Tensor:
     "Ones in the forward pass, the gradient of x in the backward pass."
     return x+(1-x).detach()
 
-# %% ../nbs/10_dechunker.ipynb #f0ac2e22
+# %% ../nbs/10_dechunker.ipynb #1a6930fb
 class CrossAttention(nn.Module):
     "Bytes attend to the chunks they may see."
     def __init__(self, d:int, n_heads:int, head_dim:int, n_kv_heads:int=0):
@@ -50,7 +50,7 @@ class CrossAttention(nn.Module):
         "Bytes x (B, T, d), new smoothed chunks z (R, M, d); `cache` holds the chunks before and is moved on."
         q = self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         q = rotate(q, at.cos[:,None], at.sin[:,None])
-        k, v = at.keys(self, z, cache)
+        k, v = (t.to(q.dtype) for t in at.keys(self, z, cache))       # rings may be kept in another precision
         return self.out_proj(attend(q, k, v, at.reach).transpose(1, 2).flatten(2))
 
     def kv(self, z:Tensor, at:'Visible'): # each (R, Hkv, M, hd)
@@ -58,7 +58,7 @@ class CrossAttention(nn.Module):
         k, v = self.kv_proj(z).unflatten(-1, (2, -1, self.head_dim)).transpose(1, 3).unbind(2)
         return rotate(k, at.new.cos, at.new.sin), v
 
-# %% ../nbs/10_dechunker.ipynb #b3861374
+# %% ../nbs/10_dechunker.ipynb #224127a5
 class Visible:
     "Which chunks bytes see: those closed up to them, at most `width`, old ones from the cache."
     def __init__(self,
@@ -97,7 +97,7 @@ class Visible:
             return extend(cache, *layer.kv(z, self), self.new)
         if len(z):
             push(cache, *layer.kv(z, self), self.new)
-        return [ring[:,:,:self.now.filled].to(z.dtype) for ring in (cache.k, cache.v)]
+        return [ring[:,:,:self.now.filled] for ring in (cache.k, cache.v)]
 
 # %% ../nbs/10_dechunker.ipynb #93f7a0c7
 class DecoderLayer(nn.Module):
