@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASKS', 'ending_costs', 'HarnessModel', 'questions', 'documents', 'harness_arguments', 'hnet_harness']
 
-# %% ../nbs/42_harness.ipynb #d9c28b55
+# %% ../nbs/42_harness.ipynb #8d4ae835
 import json, sys
 from contextlib import suppress
 import torch
@@ -15,10 +15,6 @@ from .files import PACKAGE, full_path, read_text
 from .data import ByteCorpus
 from .model import AmharicHNet, ByteModel, evaluating, load_default
 from .generation import PIECE, Continuation, GenerationOptions, check_prompt, next_logits, read_rows, write_all
-try:
-    import torchvision
-except (ImportError, RuntimeError):        # one that does not fit this torch: transformers must not see it
-    sys.modules['torchvision'] = None
 try:
     from datasets import Dataset
     from lm_eval.api.model import LM

@@ -7,7 +7,7 @@ __all__ = ['MARKS', 'NAMES', 'BYTES', 'UNUSED', 'SIZES', 'AT_HOME', 'AWAY', 'WRI
            'chat_ids', 'packed', 'spread', 'TextCache', 'refuse_unused', 'HNetForCausalLM', 'valid_places',
            'add_prefix', 'said', 'advanced', 'ValidText', 'policy_guard', 'own_code', 'export_transformers', 'add_json']
 
-# %% ../nbs/41_hf.ipynb #94e5e0b8
+# %% ../nbs/41_hf.ipynb #b5334508
 import ast, json, sys
 from pathlib import Path
 import torch
@@ -22,8 +22,10 @@ from .model import ByteModel, build_model
 from .guard import SHIPPED, default_guard
 try:
     import torchvision
-except (ImportError, RuntimeError):        # one that does not fit this torch: transformers must not see it
-    sys.modules['torchvision'] = None
+except (ImportError, RuntimeError):        # one that does not fit this torch: transformers must not see it,
+    sys.modules['torchvision'] = None      # nor remember that it saw it
+    if 'transformers.utils.import_utils' in sys.modules:
+        sys.modules['transformers.utils.import_utils'].is_torchvision_available.cache_clear()
 try:
     from transformers import (AutoConfig, AutoModelForCausalLM, AutoTokenizer, BatchEncoding, GenerationConfig,
                               LogitsProcessor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizer)
