@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASKS', 'ending_costs', 'HarnessModel', 'questions', 'documents', 'harness_arguments', 'hnet_harness']
 
-# %% ../nbs/42_harness.ipynb #8d4ae835
+# %% ../nbs/42_harness.ipynb #54f06d23
 import json, sys
 from contextlib import suppress
 import torch
@@ -14,7 +14,8 @@ from .text import BOS, PAD, encode
 from .files import PACKAGE, full_path, read_text
 from .data import ByteCorpus
 from .model import AmharicHNet, ByteModel, evaluating, load_default
-from .generation import PIECE, Continuation, GenerationOptions, check_prompt, next_logits, read_rows, write_all
+from .generation import (PIECE, Continuation, GenerationOptions, check_prompt, next_logits, read_rows,
+                                     write_all)
 try:
     from datasets import Dataset
     from lm_eval.api.model import LM

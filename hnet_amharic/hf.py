@@ -183,7 +183,7 @@ class TextCache:
         "Rows in a new order; a row may come several times."
         self.rows = self.rows.pick(beam_idx)
 
-# %% ../nbs/41_hf.ipynb #12554fd8
+# %% ../nbs/41_hf.ipynb #ac902bce
 UNUSED = dict(position_ids='an H-Net counts places itself', head_mask='its heads cannot be switched off',
               inputs_embeds='it reads bytes, and their n-grams', token_type_ids='all bytes are of one kind',
               output_attentions='attention is not kept', past_key_values='the cache is called `cache`')
@@ -194,8 +194,9 @@ def refuse_unused(given:dict):
         if name not in UNUSED:
             raise TypeError(f'forward has no argument {name!r}')
         if value is not None and value is not False:
-            raise ValueError(f'{name}: {UNUSED[name]}; leave it out')
+                raise ValueError(f'{name}: {UNUSED[name]}; leave it out')
 
+# %% ../nbs/41_hf.ipynb #290f3f0f
 class HNetForCausalLM(PreTrainedModel, GenerationMixin):
     "The model of this library as transformers calls it."
     config_class = HNetTransformersConfig
@@ -250,23 +251,6 @@ class HNetForCausalLM(PreTrainedModel, GenerationMixin):
                                         hidden_states=(states,) if output_hidden_states else None)
         return result if return_dict is not False else result.to_tuple()
 
-    def read(self, ids:Tensor, mask:Tensor|None, cache:TextCache|None):
-        "What our model says of a batch, in packed rows."
-        lengths = None
-        if mask is not None:
-            ids, lengths = packed(ids, mask)
-        if cache is None:
-            return self.hnet(ids)
-        cache.seen += ids.shape[1]
-        return self.hnet(ids, cache.rows, lengths)
-
-    def loss(self, logits:Tensor, labels:Tensor, mask:Tensor|None) -> Tensor: # scalar
-        "Mean cost in nats of the labels, each given the byte before it."
-        target = labels[:,1:]
-        if mask is not None:
-            target = target.masked_fill(~(mask[:,1:] & mask[:,:-1]), -100)
-        return F.cross_entropy(logits[:,:-1].transpose(1, 2), target, ignore_index=-100)
-
     def _init_weights(self, module:nn.Module):
         "The parts draw their own first values; numbers that are not stored are worked out again."
         if isinstance(module, NGramEmbedding):
@@ -291,6 +275,26 @@ class HNetForCausalLM(PreTrainedModel, GenerationMixin):
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False                          # `forward` makes its own
+
+# %% ../nbs/41_hf.ipynb #7dd927ba
+@patch
+def read(self:HNetForCausalLM, ids:Tensor, mask:Tensor|None, cache:TextCache|None):
+    "What our model says of a batch, in packed rows."
+    lengths = None
+    if mask is not None:
+        ids, lengths = packed(ids, mask)
+    if cache is None:
+        return self.hnet(ids)
+    cache.seen += ids.shape[1]
+    return self.hnet(ids, cache.rows, lengths)
+
+@patch
+def loss(self:HNetForCausalLM, logits:Tensor, labels:Tensor, mask:Tensor|None) -> Tensor: # scalar
+    "Mean cost in nats of the labels, each given the byte before it."
+    target = labels[:,1:]
+    if mask is not None:
+        target = target.masked_fill(~(mask[:,1:] & mask[:,:-1]), -100)
+    return F.cross_entropy(logits[:,:-1].transpose(1, 2), target, ignore_index=-100)
 
 # %% ../nbs/41_hf.ipynb #fb6beec6
 def valid_places(ids:Tensor, mask:Tensor|None) -> Tensor|None: # bool (B, T); None where every place counts
@@ -391,7 +395,7 @@ def _get_logits_processor(self:HNetForCausalLM, generation_config:GenerationConf
     return GenerationMixin._get_logits_processor(self, generation_config, input_ids_seq_length,
                                                  logits_processor=[own, *(logits_processor or [])], **kwargs)
 
-# %% ../nbs/41_hf.ipynb #0e4e8fdb
+# %% ../nbs/41_hf.ipynb #0032f96c
 @patch(cls_method=True)
 def from_pretrained(cls:HNetForCausalLM, name, *args, output_loading_info:bool=False, **kwargs):
     "The model of a folder or of the hub, in evaluation mode. Raises ValueError for weights that do not fit."
@@ -403,7 +407,8 @@ def from_pretrained(cls:HNetForCausalLM, name, *args, output_loading_info:bool=F
                          'hnet_export writes them as fp32')
     for what in ('missing_keys', 'unexpected_keys', 'mismatched_keys'):
         if info[what]:
-            raise ValueError(f'{name}: {len(info[what])} {what.replace("_", " ")}, first {min(map(str, info[what]))!r}; '
+            first = min(map(str, info[what]))
+            raise ValueError(f'{name}: {len(info[what])} {what.replace("_", " ")}, first {first!r}; '
                              'does the config belong to these weights?')
     policy_guard(model.config)
     return (model, info) if output_loading_info else model
@@ -437,7 +442,7 @@ def own_code(name:str='hf', found:dict|None=None, place:Path=SHIPPED.parent.pare
             own_code(node.module, found, place)
     return found
 
-# %% ../nbs/41_hf.ipynb #0e93eee2
+# %% ../nbs/41_hf.ipynb #3ff3ad20
 WRITING = dict(do_sample=True, temperature=.8, top_p=.9, top_k=0, max_new_tokens=600, guard=True)
 
 def export_transformers(
@@ -465,4 +470,5 @@ def export_transformers(
 
 def add_json(path:Path, **values):
     "Values that a JSON file shall hold as well."
-    write_text(path, json.dumps({**json.loads(path.read_text(encoding='utf8')), **values}, ensure_ascii=False, indent=2)+'\n')
+    held = {**json.loads(path.read_text(encoding='utf8')), **values}
+    write_text(path, json.dumps(held, ensure_ascii=False, indent=2)+'\n')
