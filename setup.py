@@ -24,7 +24,7 @@ setup(
     packages=find_packages(include=[lib, f'{lib}.*']),
     package_data={lib: ['configs/*.yaml', 'policy/*.yaml', 'sample/*', 'sample_held_out/*', 'sample_tasks/*', 'mixes/*.yaml', 'weights/**/*', 'lm_eval_tasks/*']},
     install_requires=words('requirements'),
-    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'eval', 'parquet', 'evaluate', 'tasks')},
+    extras_require={name: words(f'{name}_requirements') for name in ('dev', 'hf', 'eval', 'onnx', 'parquet', 'evaluate', 'tasks')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},
     # an editable install by path, so that a folder named like the package in the working directory cannot hide it
     options={'editable_wheel': {'mode': 'compat'}}, zip_safe=False)
