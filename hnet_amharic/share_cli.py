@@ -54,7 +54,7 @@ def export_program(
     atomic_write(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
     return path
 
-# %% ../nbs/49_share_cli.ipynb #8df00f58
+# %% ../nbs/49_share_cli.ipynb #b11fdfc2
 def onnx_operators() -> dict: # {operator of torch: function of onnxscript}
     "What torch.onnx lacks. Raises ImportError without the extra."
     try:
@@ -98,8 +98,8 @@ def export_onnx(
     "Write the forward pass for one text as an ONNX file; input ids (1, length), output logits (1, length, 256)."
     operators, ids, path = onnx_operators(), first_ids(length), full_path(path)
     with evaluating(model), redirect_stdout(io.StringIO()):
-        program = torch.onnx.export(Logits(model).eval(), (ids,), dynamo=True, input_names=['ids'], output_names=['logits'],
-                                    custom_translation_table=operators)
+        program = torch.onnx.export(Logits(model).eval(), (ids,), dynamo=True, custom_translation_table=operators,
+                                    input_names=['ids'], output_names=['logits'])
     atomic_write(path, lambda temporary: program.save(str(temporary)))
     return path
 
