@@ -22,7 +22,7 @@ setup(
                 [f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13)],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[lib, f'{lib}.*']),
-    package_data={lib: ['configs/*.yaml', 'policy/*.yaml', 'sample/*', 'sample_held_out/*', 'sample_tasks/*', 'mixes/*.yaml', 'page/*', 'weights/**/*']},
+    package_data={lib: ['configs/*.yaml', 'policy/*.yaml', 'sample/*', 'sample_held_out/*', 'sample_tasks/*', 'mixes/*.yaml', 'page/*', 'lm_eval_tasks/*', 'weights/**/*']},
     install_requires=words('requirements'),
     extras_require={key.removesuffix('_requirements'): words(key) for key in cfg if key.endswith('_requirements')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={lib}._modidx:d"]},

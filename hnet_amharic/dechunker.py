@@ -33,7 +33,7 @@ def ste(x:Tensor) -> Tensor:
     "Ones in the forward pass, the gradient of x in the backward pass."
     return x+(1-x).detach()
 
-# %% ../nbs/10_dechunker.ipynb #7bb7729b
+# %% ../nbs/10_dechunker.ipynb #1a6930fb
 class CrossAttention(nn.Module):
     "Bytes attend to the chunks they may see."
     def __init__(self, d:int, n_heads:int, head_dim:int, n_kv_heads:int=0):
@@ -50,7 +50,7 @@ class CrossAttention(nn.Module):
         "Bytes x (B, T, d), new smoothed chunks z (R, M, d); `cache` holds the chunks before and is moved on."
         q = self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         q = rotate(q, at.cos[:,None], at.sin[:,None])
-        k, v = (t.to(q.dtype) for t in at.keys(self, z, cache))
+        k, v = (t.to(q.dtype) for t in at.keys(self, z, cache))       # rings may be kept in another precision
         return self.out_proj(attend(q, k, v, at.reach).transpose(1, 2).flatten(2))
 
     def kv(self, z:Tensor, at:'Visible'): # each (R, Hkv, M, hd)

@@ -73,7 +73,7 @@ def test_settings():
     assert hnet_amharic.__version__ == cfg['version']
     assert f"[{cfg['version']}]" in (ROOT/'CHANGELOG.md').read_text(encoding='utf8')
 
-@pytest.mark.parametrize('name', ['hnet_launch', 'hnet_train', 'hnet_generate', 'hnet_suggest', 'hnet_info', 'hnet_convert', 'hnet_memory', 'hnet_evaluate', 'hnet_safety', 'hnet_finetune', 'hnet_predict', 'hnet_chat', 'hnet_spell', 'hnet_type', 'hnet_serve'])
+@pytest.mark.parametrize('name', ['hnet_launch', 'hnet_train', 'hnet_generate', 'hnet_suggest', 'hnet_info', 'hnet_convert', 'hnet_memory', 'hnet_evaluate', 'hnet_safety', 'hnet_finetune', 'hnet_predict', 'hnet_chat', 'hnet_spell', 'hnet_type', 'hnet_serve', 'hnet_harness', 'hnet_export'])
 def test_console_script(name):
     "Declared, installed beside this Python, and pointing at a function that is there."
     declared = dict(o.split('=') for o in settings()['console_scripts'].split())
