@@ -30,7 +30,7 @@ from .memory import ADVICE, out_of_memory
 from .runs import Checkpoint, StepLog, read_state
 from .training import Rows
 
-# %% ../nbs/40_distributed.ipynb #0bca9465
+# %% ../nbs/40_distributed.ipynb #d1c145fb
 TIMEOUT = float(os.environ.get('HNET_TIMEOUT') or 50) # seconds that a step waits for another process
 waiting = []        # the group for what may take long, such as packing text; made when it is needed
 
@@ -73,7 +73,12 @@ def join(device:str):
     if os.environ['RANK']=='0' and not os.environ.get('TORCHELASTIC_USE_AGENT_STORE'):
         check_port(int(os.environ['MASTER_PORT']))
     try:
-        dist.init_process_group('cpu:gloo,cuda:nccl' if kind=='cuda' else 'gloo', timeout=timedelta(seconds=TIMEOUT))
+        wait = timedelta(seconds=TIMEOUT)
+        store, rank, n = next(dist.rendezvous('env://', timeout=wait))
+        # started again, the processes must not find the addresses of those before them
+        store = dist.PrefixStore(f'attempt {os.environ.get("TORCHELASTIC_RESTART_COUNT")}', store)
+        dist.init_process_group('cpu:gloo,cuda:nccl' if kind=='cuda' else 'gloo', timeout=wait, store=store, rank=rank,
+                                world_size=n)
     except (RuntimeError, ValueError) as e:
         reason = str(e).strip().split('\n')[0]
         raise ValueError(f'the processes could not meet at {place} within {TIMEOUT:g} s: {reason}. '
@@ -156,7 +161,7 @@ def largest(value:int) -> int:
     dist.all_reduce(t, dist.ReduceOp.MAX)
     return int(t)
 
-# %% ../nbs/40_distributed.ipynb #0219e1d4
+# %% ../nbs/40_distributed.ipynb #ec12fa00
 def gather_rows(grad:Tensor) -> Tensor: # sparse
     "Mean of a sparse gradient over all processes, which may have touched different numbers of rows."
     n = processes()[1]
@@ -173,7 +178,8 @@ def gather_rows(grad:Tensor) -> Tensor: # sparse
         parts = [torch.empty_like(padded) for _ in range(n)]
         dist.all_gather(parts, padded)
         return torch.cat([part[:int(count)] for part, count in zip(parts, counts)])
-    return torch.sparse_coo_tensor(of_all(rows)[None], of_all(values)/n, grad.shape).coalesce()
+    return torch.sparse_coo_tensor(of_all(rows)[None], of_all(values)/n, grad.shape,
+                                   check_invariants=False).coalesce()
 
 def common_gradient(p:nn.Parameter):
     "Make the gradient of a parameter that every process holds whole the mean of all."
@@ -411,7 +417,7 @@ def unshard(
         shutil.rmtree(path/'shards', ignore_errors=True)
     return folder
 
-# %% ../nbs/40_distributed.ipynb #efc85b43
+# %% ../nbs/40_distributed.ipynb #48276132
 def check_distributed(learn, shard:int):
     "Refuse what several processes cannot do. Raises ValueError."
     n = processes()[1]
@@ -449,7 +455,7 @@ def distribute(
     learn.add_cb(Distributed(apart))
     for cb in [*learn.cbs]:
         if type(cb) is Checkpoint:
-            cb.__class__ = ShardedCheckpoint
+            object.__setattr__(cb, '__class__', ShardedCheckpoint)   # it is in its place already
         elif rank and isinstance(cb, (StepLog, Rows, ProgressCallback)):
             learn.remove_cb(cb)
     if hasattr(learn, 'memory_guard'):
