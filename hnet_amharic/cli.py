@@ -7,7 +7,7 @@ __all__ = ['DEMO', 'command', 'read_options', 'exit_code', 'command_line', 'trai
            'lines_of', 'prompt_of', 'given_prompts', 'ask', 'hnet_generate', 'hnet_suggest', 'hnet_convert',
            'hnet_memory', 'named_texts', 'hnet_evaluate', 'show_findings', 'hnet_safety', 'hnet_info', 'hnet_launch']
 
-# %% ../nbs/45_cli.ipynb #880da152
+# %% ../nbs/45_cli.ipynb #b5bd22a0
 import argparse, contextlib, functools, inspect, json, os, platform, sys
 from dataclasses import replace
 from datetime import datetime
@@ -24,7 +24,7 @@ from .guard import CulturalGuard, default_guard
 from .generation import STANDARD_PROMPTS, GenerationOptions, generate, write
 from .suggest import Suggester
 from .quantize import quantize_int8
-from .memory import out_of_memory, spec_table
+from .memory import gpu_table, out_of_memory, spec_table
 from .training import precision_dtype
 from .profile import measure_memory
 from .official import OfficialHNet, convert_checkpoint
@@ -288,7 +288,7 @@ def hnet_convert(
     size = convert_checkpoint(full_path(source), full_path(out), config or None, dtype or None)
     print(f'{out}: {size/1e6:,.2f} MB')
 
-# %% ../nbs/45_cli.ipynb #379b628d
+# %% ../nbs/45_cli.ipynb #6d75a688
 @command()
 def hnet_memory(
     preset:str='300m',     # preset or YAML file
@@ -297,6 +297,7 @@ def hnet_memory(
     accumulate:int=1,      # batches per update
     checkpointing:bool=False, # recompute layers in the backward pass (lean decides by size)
     precision:str='auto',  # of products: auto, fp32, bf16 or fp16
+    gpus:int=0,            # show the memory on each of 1, 2, 4 ... up to so many GPUs instead, which share a batch
     measure:bool=False,    # also train two steps in a process of its own and report the peak
     device:str='cpu',      # where to measure: cpu, cuda or mps
 ):
@@ -306,10 +307,15 @@ def hnet_memory(
       hnet_memory --preset 300m
       hnet_memory --preset 300m --accumulate 8 --measure
       hnet_memory --preset nano --batch-size 8 --length 512
+      hnet_memory --preset 1b --gpus 8 --batch-size 16
     """
     cfg,_ = read_config(preset)
     cfg = replace(cfg, checkpointing=cfg.checkpointing or checkpointing)
     half = precision_dtype(precision, pick_device(device))!=torch.float32
+    if gpus:
+        batch_size = max(batch_size, gpus)
+        print(f'{preset}, {batch_size} x {length} bytes on all GPUs together, GB on each (shard 0: one process alone)')
+        return print(gpu_table(cfg, batch_size, length, half or precision=='auto', gpus).to_string())
     measured = {recipe: measure_memory(cfg, recipe=recipe, batch=batch_size, length=length, accumulate=accumulate,
                                        steps=2, precision=precision, device=device)
                 for recipe in (('fp32', 'lean') if measure else ())}

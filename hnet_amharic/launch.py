@@ -7,8 +7,8 @@ __all__ = ['AT_LEAST', 'AT_MOST', 'FREE', 'TRANSFER_LR', 'TRANSFER_MULTS', 'SWIT
            'load_model', 'listed', 'parse_weights', 'memory_need', 'fits', 'operations_per_byte', 'resumed',
            'transferred', 'settings', 'plan_lines', 'train', 'train_here', 'read_texts', 'make_learner', 'run']
 
-# %% ../nbs/44_launch.ipynb #610fe3f0
-import json, math, sys
+# %% ../nbs/44_launch.ipynb #baa2ba61
+import json, math, os, sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 import torch
@@ -114,7 +114,7 @@ def parse_weights(text:str) -> dict: # {source: multiplier}
                          'such as dictionaries=0.3,laws=2')
     return weights
 
-# %% ../nbs/44_launch.ipynb #a7352e48
+# %% ../nbs/44_launch.ipynb #8e05e193
 def memory_need(
     cfg:HNetConfig, recipe:Recipe, o:RunOptions, # of `settings`
 ) -> tuple: # {component: bytes}, and the bytes there are
@@ -124,8 +124,11 @@ def memory_need(
     _,m = MemoryMonitor(MemoryConfig(limit_gb=o.memory_limit)).check_memory_status()
     have = {'cuda': m.get('cuda_total'), 'mps': m.get('mps_recommended')}.get(device.type)
     runtime = 0 if have else int(m['rss']*1e9)       # on a GPU the process itself lives in the other memory
-    need = estimate_memory(cfg, recipe.batch_size, recipe.length, recipe.recipe, half, runtime)
-    return need,1e9*(have or min(m['limit'], m['rss']+m['available']))
+    n = processes()[1]
+    need = estimate_memory(cfg, max(1, recipe.batch_size//n), recipe.length, recipe.recipe, half, runtime,
+                           o.shard if many() else 0)
+    here = int(os.environ.get('LOCAL_WORLD_SIZE') or 1) if many() else 1         # processes that share this memory
+    return need,1e9*(have or min(m['limit'], m['rss']+m['available']/here))
 
 def fits(cfg:HNetConfig, recipe:Recipe, o:RunOptions):
     "Raises ValueError, with the table and what to change, where a run cannot fit into memory."
@@ -313,12 +316,14 @@ def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validatio
     print(f'held out: {len(valid):,} document(s), {valid.n_bytes/1e3:,.1f} kB{share}', flush=True)
     return train,valid,parse_weights(o.weights) or weights
 
-# %% ../nbs/44_launch.ipynb #d8c3a86a
+# %% ../nbs/44_launch.ipynb #927539ef
 SWITCH = dict(auto='auto', on=True, off=False)
 
 def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weights:dict, out:Path, start=None):
     "The learner of a run: model, weights to start from, and what watches it."
     check_names([o.compile], SWITCH, '--compile: unknown')
+    if many() and o.compile=='on':
+        raise ValueError('--compile on: several processes train without compiled layers; leave it out')
     dls = get_dls(text, valid, recipe.batch_size, recipe.length, seed=o.seed, weights=weights or None,
                   device=pick_device(o.device), steps_per_epoch=recipe.steps_per_epoch or None,
                   valid_windows=o.valid_windows or None)
@@ -339,7 +344,7 @@ def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weigh
                          precision=o.precision, accumulate=recipe.accumulate, origins=origins, folder=out,
                          lr_mults={**(TRANSFER_MULTS if origins else {}), **recipe.lr_mults}, resume=start,
                          checkpoint_every=o.checkpoint_every, log_every=o.log_every, calibrate=not o.init,
-                         compile=SWITCH[o.compile], sample=sample if o.sample_every else None,
+                         compile=not many() and SWITCH[o.compile], sample=sample if o.sample_every else None,
                          progress=not o.no_progress and (IN_NOTEBOOK or sys.stdout.isatty()), cbs=cbs)
     if o.sample_every:
         learn.sample_text.every = o.sample_every
