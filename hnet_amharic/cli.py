@@ -7,7 +7,7 @@ __all__ = ['DEMO', 'command', 'read_options', 'exit_code', 'command_line', 'trai
            'lines_of', 'prompt_of', 'given_prompts', 'ask', 'hnet_generate', 'hnet_suggest', 'hnet_convert',
            'hnet_memory', 'named_texts', 'hnet_evaluate', 'show_findings', 'hnet_safety', 'hnet_info', 'hnet_launch']
 
-# %% ../nbs/45_cli.ipynb #b5bd22a0
+# %% ../nbs/45_cli.ipynb #8e249103
 import argparse, contextlib, functools, inspect, json, os, platform, sys
 from dataclasses import replace
 from datetime import datetime
@@ -25,12 +25,12 @@ from .generation import STANDARD_PROMPTS, GenerationOptions, generate, write
 from .suggest import Suggester
 from .quantize import quantize_int8
 from .memory import gpu_table, out_of_memory, spec_table
-from .training import precision_dtype
+from .training import TrainingDiverged, precision_dtype
 from .profile import measure_memory
 from .official import OfficialHNet, convert_checkpoint
 from .evaluation import SECTIONS, card_markdown, evaluate, read_registers
 from .classify import Classifier
-from .distributed import LostProcess, is_sharded, many, start_processes, unshard
+from .distributed import is_sharded, many, start_processes, unshard
 from .launch import RunOptions, check_ranges, listed, load_model, pick_device, train
 
 # %% ../nbs/45_cli.ipynb #27f655ac
@@ -69,7 +69,7 @@ def read_options(f, sources=()) -> dict: # by name, only those on the command li
             parser.add_argument(flag, help=(d.docment+shown).replace('%', '%%'), **kind)
     return vars(parser.parse_args())
 
-# %% ../nbs/45_cli.ipynb #af02383b
+# %% ../nbs/45_cli.ipynb #7b05dbdd
 def exit_code(f, options:dict) -> int:
     "Run a command; explain what the user can mend, and let faults of the program raise."
     try:
@@ -83,8 +83,8 @@ def exit_code(f, options:dict) -> int:
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as e:
         if os.environ.get('HNET_DEBUG') or isinstance(e, (NotImplementedError, RecursionError)):
             raise
-        if int(os.environ.get('RANK') or 0) and not isinstance(e, LostProcess):
-            return 2                                            # the first process says it
+        if int(os.environ.get('RANK') or 0) and isinstance(e, (ValueError, OSError, TrainingDiverged)):
+            return 2                                            # all have met it, and the first process says it
         print(f'{f.__name__}: {str(e) or type(e).__name__}', file=sys.stderr)
         if out_of_memory(e):
             print('Memory ran out. Try --recipe lean, a smaller --batch-size or --length, or a smaller model; '

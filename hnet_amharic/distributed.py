@@ -9,8 +9,8 @@ __all__ = ['TIMEOUT', 'waiting', 'LEVELS', 'LostProcess', 'lost', 'many', 'check
            'load_parts', 'ShardedCheckpoint', 'unshard', 'check_distributed', 'distribute', 'whole_model',
            'start_processes', 'restarted']
 
-# %% ../nbs/40_distributed.ipynb #d668e8a5
-import os, shutil, signal, socket, sys, uuid
+# %% ../nbs/40_distributed.ipynb #5ffc98e5
+import os, shutil, signal, socket, sys, uuid, warnings
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
@@ -255,7 +255,7 @@ def guard_together(guard):
     guard.monitor.check_memory_status = fullest
     guard.attempt = attempt
 
-# %% ../nbs/40_distributed.ipynb #d3c7b223
+# %% ../nbs/40_distributed.ipynb #86574b5d
 def is_sharded(path) -> bool:
     "Was this checkpoint written by several processes?"
     return (full_path(path)/'shards').is_dir()
@@ -281,7 +281,9 @@ def load_parts(path, tensors:dict):
     from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint.api import CheckpointException
     try:
-        dcp.load(tensors, checkpoint_id=full_path(path)/'shards', no_dist=not dist.is_initialized())
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')                      # that one process reads what several wrote
+            dcp.load(tensors, checkpoint_id=full_path(path)/'shards', no_dist=not dist.is_initialized())
     except CheckpointException as e:
         reason = next(iter(e.failures.values()))[0]
         raise ValueError(f'{path} cannot be read: {reason}. The checkpoint is damaged, use an earlier one') from None

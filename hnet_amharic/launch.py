@@ -260,7 +260,7 @@ def plan_lines(
     ratio = work/operations_per_byte(nano)
     return lines+[f'faster  hnet_launch --config nano: about {ratio:.0f} times as fast']*(ratio>1.5)
 
-# %% ../nbs/44_launch.ipynb #44be68fe
+# %% ../nbs/44_launch.ipynb #6cba092f
 def train(
     given:dict,          # options that were given: fields of `RunOptions` and `Recipe`
     announce:bool=False, # say first what will be done
@@ -284,6 +284,8 @@ def train_here(given:dict, announce:bool, dry_run:bool) -> Path: # as `train`
     o,cfg,recipe = settings(options)
     if o.init and 'config' in given:
         print(f'--config {o.config} gives the recipe only: the sizes are those of --init {o.init}')
+    if 'shard' not in given and processes()[1]%o.shard:             # of a run that other processes resume
+        o.shard = processes()[1]
     together(fits, cfg, recipe, o)
     text,valid,weights = in_turn(read_texts, o, recipe)
     if announce:

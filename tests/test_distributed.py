@@ -259,12 +259,17 @@ REFUSE = """
 import contextlib, io, json, os, sys, torch
 torch.set_num_threads(1)
 from hnet_amharic.cli import exit_code, hnet_train
+from hnet_amharic.training import HNetLearner
 rank = os.environ['RANK']
 said = []
+def no_room(learn):
+    raise MemoryError('no room')
 for port, (name, options) in json.load(open(sys.argv[1])):
     os.environ['MASTER_PORT'] = str(port)
     if options.get('only', rank)!=rank:
         continue
+    if 'no room' in options and rank=='1':
+        HNetLearner._do_one_batch = no_room
     with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
         code = exit_code(hnet_train.__wrapped__, {**options['both'], **options.get(rank, {})})
     said.append((name, code, err.getvalue().strip()))
@@ -304,6 +309,7 @@ def test_refused_together(tmp_path, trained):
     taken = socket.create_server(('', 0))
     listed = [*zip(free_ports(len(cases)), cases.items())]
     listed.append((taken.getsockname()[1], ('is in use', dict(both=options, only='0'))))
+    listed.append((free_ports(1)[0], ('memory', {'both': options, 'no room': True})))
     plan.write_text(json.dumps(listed))
     (tmp_path/'refuse.py').write_text(REFUSE)
     command = [sys.executable, '-W', 'ignore', str(tmp_path/'refuse.py'), str(plan), str(tmp_path/'said')]
@@ -314,7 +320,9 @@ def test_refused_together(tmp_path, trained):
         assert process.returncode==0, out
     first, second = (json.loads((tmp_path/f'said{i}').read_text()) for i in range(2))
     taken.close()
-    for (words, code, said), (_, other, silent) in zip(first, [*second, (0, 2, '')]):
+    for (words, code, said), (_, other, silent) in zip(first[:-1], [*second[:-1], (0, 2, '')]):
         print(said)
         assert code==other==2 and words in said and '\n' not in said and not silent, (words, code, said, other, silent)
-    assert not (tmp_path/'run').exists()
+    assert not (tmp_path/'run'/'checkpoints').exists()
+    (_, code, said), (_, other, reason) = first[-1], second[-1]              # one of them has no room for a batch
+    assert code==other==2 and 'another process is gone' in said and 'process 1 ran out of memory' in reason
