@@ -104,11 +104,13 @@ def train(model:str, batch:int, steps:int):
 def pack_one(folder:str, workers:int) -> dict:
     "Pack in this process and its children: seconds, and the largest memory of one of them beyond what it began with."
     before = peak_rss()
+    cpu = time.process_time()
     begun = time.perf_counter()
     corpus = ByteCorpus.build(folder, cache_dir=f'{folder}-cache', filters=Filters(), workers=workers)
     seconds = time.perf_counter()-begun
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss*1024
-    return dict(seconds=seconds, documents=len(corpus), memory=max(peak_rss(), child)-before)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    child = used[1].ru_maxrss*1024
+    return dict(seconds=seconds, cpu=sum(u.ru_utime+u.ru_stime for u in used)-cpu, documents=len(corpus), memory=max(peak_rss(), child)-before)
 
 def pack(sizes:list):
     "MB a second and memory for texts of growing size."
@@ -116,7 +118,7 @@ def pack(sizes:list):
     words = ' '.join(p.read_text() for p in sorted((PACKAGE/'sample').glob('*.txt'))).split()
     rows = []
     for size in sizes:
-        for workers in (1, 2):
+        for workers in (1, 2)[:1+(size==sizes[-1])]:
             with tempfile.TemporaryDirectory() as base:
                 folder = Path(base)/'text'
                 folder.mkdir()
@@ -130,7 +132,7 @@ def pack(sizes:list):
                 done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout.strip().split('\n')[-1])
             rows.append(dict(MB=size, files=8, processes=workers, documents=found['documents'],
-                             MB_per_s=round(size/found['seconds'], 1), memory_MB=round(found['memory']/1e6, 1)))
+                             MB_per_s=round(size/found['seconds'], 1), MB_per_cpu_s=round(size/found['cpu'], 1), memory_MB=round(found['memory']/1e6, 1)))
             print(rows[-1], flush=True)
     write_text(RESULTS/'packing.csv', pd.DataFrame(rows).to_csv(index=False))
 
@@ -147,4 +149,4 @@ if __name__=='__main__':
     elif given.what=='train':
         train(given.model, given.batch, given.steps)
     else:
-        pack([float(size) for size in given.rest] or [25, 50, 100, 200])
+        pack([float(size) for size in given.rest] or [50, 200, 1000])

@@ -92,7 +92,7 @@ def exit_code(f, options:dict) -> int:
         return 2
     return 0
 
-# %% ../nbs/45_cli.ipynb #ddd7d293
+# %% ../nbs/45_cli.ipynb #be36c704
 def command_line(options:dict) -> list: # of str
     "Options by name as they are typed."
     flags = {'--'+name.replace('_', '-'): value for name,value in options.items() if value not in (None, False, '')}
@@ -102,7 +102,8 @@ def train_in_processes(gpus:int, restarts:int=0, **given):
     "Start `gpus` processes that train together. Raises ValueError; leaves with their exit status where it is not 0."
     if many():
         raise ValueError('--gpus starts processes by itself: leave it out under torchrun')
-    status = start_processes(gpus, command_line(given), restarts)
+    own = ['-c', 'from hnet_amharic.cli import hnet_train; hnet_train()']
+    status = start_processes(gpus, [*own, *command_line(given)], restarts)
     if status:
         sys.exit(status)
 
@@ -123,7 +124,7 @@ def hnet_train(**given) -> Path: # folder of the saved model
     if given.get('gpus'):
         return train_in_processes(**given)
     if torch.cuda.device_count()>1 and not many() and given.get('device', 'auto')!='cpu':
-        print(f'{torch.cuda.device_count()} GPUs are here, and one is used: --gpus {torch.cuda.device_count()} uses all')
+        print(f'one of {torch.cuda.device_count()} GPUs is used: --gpus {torch.cuda.device_count()} uses all')
     return train(given)
 
 # %% ../nbs/45_cli.ipynb #e2e5a4de

@@ -420,8 +420,8 @@ def from_texts(cls:ByteCorpus, texts, name='text', genre_of=None): # ByteCorpus
         raise BadData(f'{name}: there is no text in it')
     return cls(np.concatenate(pieces), offsets[:-1], offsets[1:], source, keys[:, 0], list(report), report, name)
 
-# %% ../nbs/02_data.ipynb #e5b975fb
-_BUCKET = 1_000_000 # hashes compared at a time
+# %% ../nbs/02_data.ipynb #8c2ce146
+_BUCKET = 250_000 # hashes compared at a time
 
 def _pack_file(name, path, part, rules):
     "Judge the documents of one file and write those kept into the folder `part`, whole or not at all."

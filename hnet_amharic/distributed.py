@@ -84,10 +84,10 @@ def join(device:str):
         raise ValueError(f'the processes could not meet at {place} within {TIMEOUT:g} s: {reason}. '
                          'Is one of them missing, or something else listening there?') from None
 
-# %% ../nbs/40_distributed.ipynb #e6c9beab
+# %% ../nbs/40_distributed.ipynb #9a5661b5
 @contextmanager
 def process_group(device:str='auto'):
-    "Join the other processes that torchrun started, if it did, and leave them at the end. Raises ValueError, LostProcess."
+    "Join the other processes that torchrun started, and leave them at the end. Raises ValueError, LostProcess."
     if not many() or dist.is_initialized():
         yield
         return
@@ -99,8 +99,9 @@ def process_group(device:str='auto'):
     except RuntimeError as e:
         if not lost(e):
             raise
+        reason = str(e).strip().split('\n')[0][:200]
         raise LostProcess(f'process {rank} of {n}: another process is gone, or did not answer for {TIMEOUT:g} s '
-                          f'({str(e).strip().splitlines()[0][:200]}). Checkpoints are whole: continue with --resume') from None
+                          f'({reason}). Checkpoints are whole: continue with --resume') from None
     finally:
         waiting.clear()
         dist.destroy_process_group()
@@ -481,13 +482,13 @@ def whole_model(learn) -> nn.Module: # None in all processes but the first
         model.get_submodule(owner)._buffers[last] = buffer.cpu()
     return model.eval()
 
-# %% ../nbs/40_distributed.ipynb #4be4adca
+# %% ../nbs/40_distributed.ipynb #d9124ac8
 def start_processes(
     n:int,           # processes on this machine
-    options:list,    # of the command line of hnet_train
+    command:list,    # arguments of Python: a script, or -m and a module, and options
     restarts:int=0,  # times that all are started again after one has failed
 ) -> int:            # exit status
-    "Run hnet_train in several processes of this machine, to the end."
+    "Run a training command in several processes of this machine, to the end."
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     import logging
@@ -496,7 +497,7 @@ def start_processes(
     config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=n, run_id=uuid.uuid4().hex, rdzv_backend='c10d',
                           rdzv_endpoint='localhost:0', max_restarts=restarts, monitor_interval=.1)
     try:
-        elastic_launch(config, sys.executable)('-u', '-m', 'hnet_amharic.train', *options)
+        elastic_launch(config, sys.executable)('-u', *command)
     except ChildFailedError as e:
         return max(1, e.get_first_failure()[1].exitcode)
     return 0
