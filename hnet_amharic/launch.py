@@ -318,7 +318,7 @@ def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validatio
     print(f'held out: {len(valid):,} document(s), {valid.n_bytes/1e3:,.1f} kB{share}', flush=True)
     return train,valid,parse_weights(o.weights) or weights
 
-# %% ../nbs/44_launch.ipynb #927539ef
+# %% ../nbs/44_launch.ipynb #3fd829fc
 SWITCH = dict(auto='auto', on=True, off=False)
 
 def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weights:dict, out:Path, start=None):
@@ -340,7 +340,7 @@ def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weigh
         writer = whole_model(learn)
         if writer is None:
             return ''
-        texts = generate(writer, STANDARD_PROMPTS[:3], max_new_chars=120, seed=0)
+        texts = generate(writer.to(learn.dls.device), STANDARD_PROMPTS[:3], max_new_chars=120, seed=0)
         return '\n'.join('  '+text.replace('\n', ' / ') for text in texts)
     learn = hnet_learner(dls, model.train(), recipe.lr, recipe.opt, recipe.weight_decay, recipe=recipe.recipe,
                          precision=o.precision, accumulate=recipe.accumulate, origins=origins, folder=out,
