@@ -124,7 +124,7 @@ def children(text:str) -> list:
             pass
     return found
 
-def train(folder, cases, n, timeout=120):
+def train(folder, cases, n, timeout=240):
     "Train the cases in `n` processes, one after the other."
     script, plan = folder/'train.py', folder/f'cases{n}.json'
     script.write_text(TRAIN)
@@ -132,8 +132,14 @@ def train(folder, cases, n, timeout=120):
                                     run=str(folder/options['run']) if 'run' in options else None) for name, options in cases.items()]))
     for name in cases:
         (folder/name).mkdir(exist_ok=True)
-    command = [sys.executable, '-W', 'ignore'] if n==1 else RUN
-    done = subprocess.run([*command, str(script), str(plan)], env=ENV, capture_output=True, text=True, timeout=timeout)
+    if n==1:                                                                 # here: that saves the imports
+        threads = torch.get_num_threads()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', [str(script), str(plan)])
+            exec(compile(TRAIN, str(script), 'exec'), {'__name__': 'train'})
+        torch.set_num_threads(threads)
+        return
+    done = subprocess.run([*RUN, str(script), str(plan)], env=ENV, capture_output=True, text=True, timeout=timeout)
     assert done.returncode==0, done.stdout[-3000:]+done.stderr[-6000:]
 
 def result(folder, name, n):
@@ -172,7 +178,7 @@ def test_two_are_one(trained, name):
     names = [k for k in one if 'start '+k in one]
     gap = sum((one[k]-two[k]).double().square().sum() for k in names)**.5
     way = sum((one[k]-one['start '+k]).double().square().sum() for k in names)**.5
-    loss = (one['losses']-two['losses']).abs().max()
+    loss = ((one['losses']-two['losses'])/one['losses']).abs().max()
     print(f'{name}: losses {loss:.1e}, weights {gap/way:.1e}')
     assert len(one['losses'])==10 and loss<steps
     assert gap<share*way
@@ -188,7 +194,7 @@ def test_resumed_with_another_number(trained):
     read = [i for leg, n in (('leg 1', 2), ('leg 2', 1), ('leg 3', 2)) for i in result(trained, leg, n)[1]['read']]
     assert read==list(range(40))
     (one, _), (last, _) = result(trained, 'adamw', 1), result(trained, 'leg 3', 2)
-    assert (one['losses']-last['losses']).abs().max()<1e-6
+    assert ((one['losses']-last['losses'])/one['losses']).abs().max()<1e-6
     with open(trained/'run'/'log.csv') as f:
         assert [int(row['step']) for row in csv.DictReader(f) if row['train_bpb']]==list(range(1, 11))
 
@@ -231,16 +237,16 @@ def started(run) -> dict: # {rank: process number}
 def test_killed_and_started_again(tmp_path):
     "One of two is killed: the other says so and stops, and both go on from the checkpoint by themselves."
     run = tmp_path/'run'
-    command = [sys.executable, '-W', 'ignore', '-m', 'hnet_amharic.train', *typed(out=run, gpus=2, shard=2, restarts=1)]
+    command = [sys.executable, '-W', 'ignore', '-m', 'hnet_amharic.train', *typed(out=run, gpus=2, shard=2, restarts=1, epochs=1)]
     process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.time()+60
+    end = time.time()+120
     while not checkpoints(run) and process.poll() is None and time.time()<end:
         time.sleep(.02)
     os.kill(started(run)[1], signal.SIGKILL)
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=180)
     assert process.returncode==0, out+err
     assert 'process 0 of 2: another process is gone' in err and 'continue with --resume' in err, err
-    assert steps(run)==list(range(1, 13))
+    assert steps(run)==list(range(1, 7))
     assert (run/'model'/'model.safetensors').exists() and not children(str(run))
 
 def test_refused_by_the_command(tmp_path, capfd, monkeypatch):
@@ -314,7 +320,7 @@ def test_refused_together(tmp_path, trained):
     both = [subprocess.Popen(command, env=dict(ENV, RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE='2', MASTER_ADDR='localhost', MASTER_PORT='1'),
                              cwd=tmp_path/str(i), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for i in range(2)]
     for process in both:
-        out, _ = process.communicate(timeout=90)
+        out, _ = process.communicate(timeout=180)
         assert process.returncode==0, out
     first, second = (json.loads((tmp_path/f'said{i}').read_text()) for i in range(2))
     taken.close()
