@@ -194,13 +194,14 @@ def new_cache(self:DynamicSemanticChunker, B:int, max_len:int|None=None, device=
     never = torch.full((B,), -1, dtype=torch.long, device=device)
     return ChunkerCache(torch.zeros(B, self.keep, self.d, device=device), never, never.clone())
 
-# %% ../nbs/08_chunker.ipynb #e101fe6f
+# %% ../nbs/08_chunker.ipynb #54ed7c36
 def ratio_loss(
     b:Boundaries,
     target:float=6.,         # N, bytes per chunk to aim at
     guard:float=1.,          # weight of the guard
     band:float=1.25,         # free factor around 1/N
     valid:Tensor|None=None,  # (B, T) bool, bytes that count; None means all
+    across=None,             # makes the two means of a batch those of the batches of several processes
 ) -> Tensor:                 # scalar
     """Equation 10 of arXiv 2507.07955 plus a two-sided guard on the rate,
     whose gradient goes through the mean probability."""
@@ -208,6 +209,8 @@ def ratio_loss(
     total = weight.sum().clamp_min(1)
     rate = (b.mask.float()*weight).sum()/total
     mean = (b.prob*weight).sum()/total
+    if across is not None:
+        rate, mean = across(torch.stack([rate, mean]))
     loss = target/(target-1)*((target-1)*rate*mean+(1-rate)*(1-mean))
     size = (target*rate).clamp_min(.05)
     off = size.log()+target*(mean-mean.detach())/size

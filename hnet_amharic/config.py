@@ -6,8 +6,9 @@
 __all__ = ['POSITIVE', 'MULTIPLES', 'SPECIFIED', 'UNFREEZE', 'checked', 'from_names', 'refuse', 'HNetConfig', 'check_model',
            'Recipe', 'specified', 'read_config']
 
-# %% ../nbs/11_config.ipynb #c7f7bedd
+# %% ../nbs/11_config.ipynb #7ce5d354
 from dataclasses import asdict, dataclass, field, fields, replace
+import math
 from contextlib import suppress
 from pathlib import Path
 import yaml
@@ -257,3 +258,23 @@ def read_config(
         return from_names(HNetConfig, model), from_names(Recipe, recipe, 'training: ')
     except ValueError as e:
         raise ValueError(f'{path}: {e}') from None
+
+# %% ../nbs/11_config.ipynb #032791f9
+@patch(cls_method=True)
+def scaled(cls:HNetConfig,
+    depth:int, # layers of the backbone; even
+    **changes, # other fields
+) -> tuple:    # HNetConfig, Recipe
+    "Model, peak rate and batch that belong together. Raises ValueError."
+    if depth<4 or depth%2:
+        raise ValueError(f'depth={depth}: expected an even number from 4 up')
+    size = depth/24                         # beside 300m
+    heads = depth//2
+    def shared(n):
+        "Key and value heads for n heads: a third of the chunk layers', a sixth of the backbone's."
+        return max(kv for kv in range(1, max(1, depth//6)+1) if n%kv==0)
+    cfg = dict(d_byte=32*depth, n_chunk_heads=heads, n_chunk_kv_heads=shared(heads), chunk_ff=32*depth,
+               d_model=64*depth, n_backbone_layers=depth, n_heads=depth, n_kv_heads=shared(depth),
+               ff=32*round(35*size**1.45), n_dechunk_heads=heads, dechunk_ff=32*round(4*depth/3), layer_dropout=.1)
+    batch = 2**max(0, round(math.log2(8*size**2)))
+    return cls(**{**cfg, **changes}), Recipe(batch_size=batch, length=1024, lr=float(f'{1e-3/size:.2g}'))

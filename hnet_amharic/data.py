@@ -6,11 +6,12 @@
 __all__ = ['find_sources', 'text_in', 'read_column', 'read_documents', 'Filters', 'judge', 'Report', 'mix64', 'stable_key',
            'ByteCorpus', 'read_registers']
 
-# %% ../nbs/02_data.ipynb #2d2b05c7
-import glob, hashlib, html, json, os, re, shutil, tempfile, time, warnings
+# %% ../nbs/02_data.ipynb #e02a6ee7
+import glob, hashlib, html, json, multiprocessing, os, re, shutil, sys, tempfile, time, warnings
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, asdict, replace
 from pathlib import Path
@@ -294,14 +295,14 @@ def part(self:ByteCorpus, rows, name): # ByteCorpus
     index = {field: getattr(self, field)[rows] for field in ('starts', 'ends', 'source_of_doc', 'doc_hash')}
     return replace(self, name=name, **index)
 
-# %% ../nbs/02_data.ipynb #89094742
-def _sift(documents, rules, write, genre_of=None) -> tuple: # the three arrays of the index, and a Report
+# %% ../nbs/02_data.ipynb #ec745022
+def _sift(documents, rules, write, genre_of=None) -> tuple: # offsets, source of each, hashes (n, 2), and a Report
     "Judge and count (source, text) pairs, and write those kept, with BOS, the mark of a genre if any, and EOS."
     seen, numbers, report = set(), {}, Report()
-    offsets, source_of_doc, doc_hash = array('q', [0]), array('i'), array('Q')
+    offsets, source_of_doc, keys = array('q', [0]), array('i'), array('Q')
     start = last = time.time()
     for source, text in documents:
-        verdict, text, key = judge(text, rules, seen)
+        verdict, text, key = judge(text, rules, seen if rules.dedupe else set())
         row = report.setdefault(source, dict.fromkeys([*_VERDICTS, 'bytes'], 0))
         row[verdict] += 1
         number = numbers.setdefault(source, len(numbers))
@@ -311,11 +312,11 @@ def _sift(documents, rules, write, genre_of=None) -> tuple: # the three arrays o
             row['bytes'] += len(document) - 2
             offsets.append(offsets[-1] + len(document))
             source_of_doc.append(number)
-            doc_hash.append(int.from_bytes(key[:8], 'little'))
+            keys.extend((int.from_bytes(key[:8], 'little'), int.from_bytes(key[8:], 'little')))
         if time.time() - last > 5:
             last = time.time()
             print(f'packing {source}: {offsets[-1]/1e6:,.0f} MB after {last - start:.0f} s', flush=True)
-    return np.array(offsets), np.array(source_of_doc), np.array(doc_hash), report
+    return np.array(offsets), np.array(source_of_doc), np.array(keys, np.uint64).reshape(-1, 2), report
 
 @patch(cls_method=True)
 def from_texts(cls:ByteCorpus, texts, name='text', genre_of=None): # ByteCorpus
@@ -324,16 +325,129 @@ def from_texts(cls:ByteCorpus, texts, name='text', genre_of=None): # ByteCorpus
     by_source = texts if isinstance(texts, dict) else {name: texts}
     documents = ((source, text) for source, several in by_source.items() for text in several)
     pieces = []
-    offsets, source, key, report = _sift(documents, Filters(0, 0, dedupe=False), pieces.append, genre_of)
+    offsets, source, keys, report = _sift(documents, Filters(0, 0, dedupe=False), pieces.append, genre_of)
     if not pieces:
         raise BadData(f'{name}: there is no text in it')
-    return cls(np.concatenate(pieces), offsets[:-1], offsets[1:], source, key, list(report), report, name)
+    return cls(np.concatenate(pieces), offsets[:-1], offsets[1:], source, keys[:, 0], list(report), report, name)
 
-# %% ../nbs/02_data.ipynb #af61336f
+# %% ../nbs/02_data.ipynb #cc58ef8e
+_BUCKET = 250_000 # hashes compared at a time
+
+def _pack_file(name, path, part, rules):
+    "Judge the documents of one file and write those kept into the folder `part`, whole or not at all."
+    work = Path(tempfile.mkdtemp(dir=part.parent, prefix='.part-'))
+    try:
+        with open(work/'data.bin', 'wb', buffering=1<<20) as f:
+            bad = [] if rules.skip_bad else None
+            documents = read_documents({name: path}, rules.text_column, bad)
+            offsets, _, keys, report = _sift(documents, replace(rules, dedupe=False), f.write)
+        np.save(work/'offsets.npy', offsets)
+        np.save(work/'keys.npy', keys)
+        left_out = dict(bad=len(bad or ()), first_bad=(bad or [])[:20])
+        write_text(work/'report.json', json.dumps(dict(rows=report, **left_out)))
+        with suppress(OSError): # another process can be faster
+            os.replace(work, part)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+def _pack_files(files, folder, rules, workers=None) -> list: # of folders
+    "Pack every file that is not packed yet, and say how fast that goes."
+    parts = [folder/f'{i:06d}' for i in range(len(files))]
+    sizes = {part: os.stat(path).st_size if not path.startswith('hf:') else 0 for (_, path), part in zip(files, parts)}
+    todo = [(name, path, part, rules) for (name, path), part in zip(files, parts) if not part.exists()]
+    left = sum(sizes[part] for _, _, part, _ in todo)
+    if workers is None:
+        workers = min(len(todo), os.cpu_count() or 1) if left > 1e8 and sys.platform == 'linux' else 1
+    start = last = time.time()
+    total = left
+    for part in _in_processes(todo, workers):
+        left -= sizes[part]
+        if time.time() - last > 5 and total > left:
+            last = time.time()
+            rate = (total - left)/(last - start)
+            print(f'packed {(total - left)/1e6:,.0f} of {total/1e6:,.0f} MB, {rate/1e6:.0f} MB/s, '
+                  f'about {left/rate:.0f} s left', flush=True)
+    return parts
+
+def _in_processes(todo, workers):
+    "Call `_pack_file` for each, in so many processes; yields the parts as they are done."
+    if workers < 2:
+        for args in todo:
+            _pack_file(*args)
+            yield args[2]
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('fork')) as pool:
+        jobs = {pool.submit(_pack_file, *args): args[2] for args in todo}
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                yield jobs[job]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+# %% ../nbs/02_data.ipynb #83af7bde
+def _first_seen(keys:list) -> list: # of masks
+    "Which documents come for the first time, by the hashes (n, 2) of each part; so many are looked at at a time."
+    begins = np.cumsum([0, *map(len, keys)])
+    new = np.ones(begins[-1], bool)
+    buckets = -(-len(new)//_BUCKET)
+    for bucket in range(buckets):
+        rows = [np.flatnonzero(k[:, 0] % np.uint64(buckets) == bucket) for k in keys]
+        found = np.concatenate([k[r] for k, r in zip(keys, rows)])
+        place = np.concatenate([r + begin for r, begin in zip(rows, begins)])
+        order = np.lexsort((place, found[:, 1], found[:, 0]))
+        again = np.zeros(len(order), bool)
+        again[1:] = (found[order[1:]] == found[order[:-1]]).all(1)
+        new[place[order[again]]] = False
+    return np.split(new, begins[1:-1])
+
+def _join(parts, work, rules) -> Report:
+    "One corpus in `work` from packed files, without what was seen before."
+    keys = [np.load(part/'keys.npy', mmap_mode='r') for part in parts]
+    masks = _first_seen(keys) if rules.dedupe else [np.ones(len(k), bool) for k in keys]
+    n = int(sum(mask.sum() for mask in masks))
+    def column(name, dtype, n):
+        return np.lib.format.open_memmap(work/f'{name}.npy', 'w+', dtype, (n,))
+    index = column('offsets', np.int64, n+1), column('source_of_doc', np.int32, n), column('doc_hash', np.uint64, n)
+    report, at, end = Report(), 0, 0
+    with open(work/'data.bin', 'wb', buffering=1<<20) as f:
+        for part, key, new in zip(parts, keys, masks):
+            offsets = np.load(part/'offsets.npy')
+            lengths, more = np.diff(offsets), int(new.sum())
+            found = read_json(part/'report.json')
+            report.bad += found['bad']
+            report.first_bad = [*report.first_bad, *found['first_bad']][:20]
+            for name, counts in found['rows'].items():
+                row = report.setdefault(name, dict.fromkeys(counts, 0))
+                again = dict(kept=-int((~new).sum()), bytes=-int((lengths - 2)[~new].sum()))
+                again['seen before'] = -again['kept']
+                row.update({kind: row[kind] + counts[kind] + again.get(kind, 0) for kind in counts})
+                index[1][at:at+more] = list(report).index(name)
+            index[0][at+1:at+1+more] = end + np.cumsum(lengths[new])
+            index[2][at:at+more] = key[new, 0]
+            at, end = at + more, end + int(lengths[new].sum())
+            _copy(part/'data.bin', offsets, new, f)
+    return report
+
+def _copy(path, offsets, new, f):
+    "Copy the documents that come for the first time, neighbours together."
+    edges = np.flatnonzero(np.diff(np.r_[0, new, 0]))
+    with open(path, 'rb') as part:
+        for first, behind in edges.reshape(-1, 2):
+            part.seek(offsets[first])
+            left = int(offsets[behind] - offsets[first])
+            while left:
+                piece = part.read(min(left, 1<<20))
+                f.write(piece)
+                left -= len(piece)
+
+# %% ../nbs/02_data.ipynb #82c290a2
 @patch(cls_method=True)
-def build(cls:ByteCorpus, sources, cache_dir=None, filters=Filters()): # ByteCorpus
+def build(cls:ByteCorpus, sources, cache_dir=None, filters=Filters(), workers=None): # ByteCorpus
     """Pack what `find_sources` takes, or open what was packed before from the same files. The cache is `cache_dir`,
-    $HNET_AMHARIC_CACHE, or hnet_amharic in the user's cache. Raises MissingData or BadData."""
+    $HNET_AMHARIC_CACHE, or hnet_amharic in the user's cache. Files are packed in so many processes, None: as many as
+    are worth it. Raises MissingData or BadData."""
     skipped = Counter()
     files = find_sources(sources, skipped)
     stats = [os.stat(path) for _, path in files if not path.startswith('hf:')]
@@ -344,7 +458,7 @@ def build(cls:ByteCorpus, sources, cache_dir=None, filters=Filters()): # ByteCor
     try:
         corpus = cls.open(folder)
     except BadData:
-        _pack(folder, asked, sources, filters)
+        _pack(folder, asked, files, filters, workers)
         corpus = cls.open(folder)
     corpus.report.skipped = skipped
     return corpus
@@ -362,20 +476,16 @@ def _idle(path) -> float: # seconds
         return time.time() - path.stat().st_mtime
     return 0
 
-def _pack(folder, asked, sources, rules):
-    "Pack under a temporary name, move into place, and remove what is damaged, replaced or left by a killed build."
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _pack(folder, asked, files, rules, workers=None):
+    "Pack in parts, join them, move into place, and remove what is damaged, replaced or left by a killed build."
+    parts = folder.with_name(f'.packing-{folder.name}') # of an earlier try that was killed, they are used again
+    parts.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.packing-'))
     try:
-        with open(work/'data.bin', 'wb', buffering=1<<20) as f:
-            bad = [] if rules.skip_bad else None
-            *index, report = _sift(read_documents(sources, rules.text_column, bad), rules, f.write)
-            report.bad, report.first_bad = len(bad or ()), (bad or [])[:20]
-        if not len(index[1]):
+        report = _join(_pack_files(files, parts, rules, workers), work, rules)
+        if not any(row['kept'] for row in report.values()):
             left = f'No document is left after {rules}. Check the files, or relax the filters.'
             raise BadData('\n'.join([left, *report.lines()]))
-        for name, values in zip(_INDEX, index):
-            np.save(work/f'{name}.npy', values)
         meta = dict(version=4, sources=list(report), filters=asdict(rules), report=report, bad=report.bad,
                     first_bad=report.first_bad)
         write_text(work/'meta.json', json.dumps(meta, ensure_ascii=False, indent=1))
@@ -385,8 +495,13 @@ def _pack(folder, asked, sources, rules):
                     shutil.rmtree(old, ignore_errors=True) # maps of it that are open stay valid
             with suppress(OSError): # another process can be faster even here; `build` opens what it left
                 os.replace(work, folder)
+    except Exception as e:
+        if not (isinstance(e, FileNotFoundError) and _packed(folder)): # else a faster process has removed the parts
+            shutil.rmtree(parts, ignore_errors=True)
+            raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(parts, ignore_errors=True)
 
 # %% ../nbs/02_data.ipynb #bc37e199
 def _cut_place(data, start, end, n) -> int:

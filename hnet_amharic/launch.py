@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['AT_LEAST', 'AT_MOST', 'FREE', 'TRANSFER_LR', 'TRANSFER_MULTS', 'SWITCH', 'RunOptions', 'check_ranges', 'pick_device',
            'load_model', 'listed', 'parse_weights', 'memory_need', 'fits', 'operations_per_byte', 'resumed',
-           'transferred', 'settings', 'plan_lines', 'train', 'read_texts', 'make_learner', 'run']
+           'transferred', 'settings', 'plan_lines', 'train', 'train_here', 'read_texts', 'make_learner', 'run']
 
-# %% ../nbs/44_launch.ipynb #321ef67a
-import json, math, sys
+# %% ../nbs/44_launch.ipynb #e82caba2
+import json, math, os, sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 import torch
@@ -16,21 +16,23 @@ from fastprogress.core import IN_NOTEBOOK
 from . import __version__
 from .files import check_names, full_path, write_text
 from .data import ByteCorpus, Filters
-from .windows import get_dls
+from .windows import get_dls, processes
 from .mix import build_mix, mix_path, read_mix
 from .config import PACKAGE, HNetConfig, Recipe, read_config
 from .model import AmharicHNet, build_model, default_weights, load_default, parameter_table
 from .measure import bits_per_byte
 from .generation import STANDARD_PROMPTS, generate
 from .memory import MemoryConfig, MemoryGuard, MemoryMonitor, estimate_memory
-from .runs import (checkpoints, contradictions, find_checkpoint, find_run, finished, one_process,
-                               read_run_options, write_run_options)
+from .runs import (checkpoints, contradictions, find_checkpoint, find_run, finished, read_run_options,
+                               write_run_options)
 from .training import duration, hnet_learner, precision_dtype
 from .unfreezing import ProgressiveUnfreezing
 from .profile import product_rate, update_seconds
 from .transfer import TransferReport, transfer
+from .distributed import (distribute, in_turn, is_sharded, many, process_group, restarted, same_everywhere,
+                                      together, unshard, whole_model)
 
-# %% ../nbs/44_launch.ipynb #973bdec8
+# %% ../nbs/44_launch.ipynb #781a76ba
 @dataclass
 class RunOptions:
     "How a run is started, besides the fields of its recipe."
@@ -62,6 +64,9 @@ class RunOptions:
     chinese_weights:str = ''   # checkpoint of a released H-Net to start from; fits --config 300m_transfer best
     unfreeze:str = ''          # progressive unfreezing: default, or a YAML file; empty: that of --config
     compile:str = 'auto'       # compile the layers: on, off, or auto, which is on with CUDA
+    gpus:int = 0               # processes to start on this machine, one per GPU; 0: this one alone
+    shard:int = 1              # parts that the model is cut into, each in a process; 1: every process holds all of it
+    restarts:int = 0           # times that --gpus starts all processes again after one has failed
     no_progress:bool = False   # lines instead of a progress bar, as when the output is not a terminal
 
 # %% ../nbs/44_launch.ipynb #d3766fff
@@ -110,7 +115,7 @@ def parse_weights(text:str) -> dict: # {source: multiplier}
                          'such as dictionaries=0.3,laws=2')
     return weights
 
-# %% ../nbs/44_launch.ipynb #a7352e48
+# %% ../nbs/44_launch.ipynb #8e05e193
 def memory_need(
     cfg:HNetConfig, recipe:Recipe, o:RunOptions, # of `settings`
 ) -> tuple: # {component: bytes}, and the bytes there are
@@ -120,8 +125,11 @@ def memory_need(
     _,m = MemoryMonitor(MemoryConfig(limit_gb=o.memory_limit)).check_memory_status()
     have = {'cuda': m.get('cuda_total'), 'mps': m.get('mps_recommended')}.get(device.type)
     runtime = 0 if have else int(m['rss']*1e9)       # on a GPU the process itself lives in the other memory
-    need = estimate_memory(cfg, recipe.batch_size, recipe.length, recipe.recipe, half, runtime)
-    return need,1e9*(have or min(m['limit'], m['rss']+m['available']))
+    n = processes()[1]
+    need = estimate_memory(cfg, max(1, recipe.batch_size//n), recipe.length, recipe.recipe, half, runtime,
+                           o.shard if many() else 0)
+    here = int(os.environ.get('LOCAL_WORLD_SIZE') or 1) if many() else 1         # processes that share this memory
+    return need,1e9*(have or min(m['limit'], m['rss']+m['available']/here))
 
 def fits(cfg:HNetConfig, recipe:Recipe, o:RunOptions):
     "Raises ValueError, with the table and what to change, where a run cannot fit into memory."
@@ -148,9 +156,9 @@ def operations_per_byte(cfg:HNetConfig) -> float:
     every_byte = table['total']-chunked-table.get('embedding', 0)                   # rows are looked up, not multiplied
     return 6*(every_byte+chunked/cfg.target_bytes)*(4/3 if cfg.checkpointing else 1)
 
-# %% ../nbs/44_launch.ipynb #cd70712b
+# %% ../nbs/44_launch.ipynb #4de8e1b3
 FREE = set('resume out device checkpoint_every log_every sample_every no_progress memory_limit compile test_data '
-           'save_dtype'.split())
+           'save_dtype gpus shard restarts'.split())
 
 def resumed(
     given:dict, # options that were given
@@ -255,31 +263,46 @@ def plan_lines(
     ratio = work/operations_per_byte(nano)
     return lines+[f'faster  hnet_launch --config nano: about {ratio:.0f} times as fast']*(ratio>1.5)
 
-# %% ../nbs/44_launch.ipynb #42ffad44
+# %% ../nbs/44_launch.ipynb #8fb871db
 def train(
     given:dict,          # options that were given: fields of `RunOptions` and `Recipe`
     announce:bool=False, # say first what will be done
     dry_run:bool=False,  # and stop there
 ) -> Path:               # folder of the saved model, or of the run when it was interrupted; None after a dry run
     "Train a model. Raises ValueError, OSError or RuntimeError with what is wrong and what to do."
-    one_process()
     given = {k: v for k,v in given.items() if v not in (None, '')}
     check_ranges(given)
+    with process_group(given.get('device', 'auto')):
+        return train_here(given, announce, dry_run)
+
+def train_here(given:dict, announce:bool, dry_run:bool) -> Path: # as `train`
+    "Train in this process, which may be one of several."
+    if many():
+        same_everywhere('options', given)
+        if restarted() and not given.get('resume') and checkpoints(given.get('out', RunOptions.out)):
+            given = {**{k: v for k,v in given.items() if k not in ('init', 'chinese_weights')}, 'resume': 'auto'}
     if len(given.keys() & {'resume', 'init', 'chinese_weights'})>1:
         raise ValueError('--resume continues a run, --init and --chinese-weights start one: give one of them')
     options,out,start = resumed(given)
     o,cfg,recipe = settings(options)
     if o.init and 'config' in given:
         print(f'--config {o.config} gives the recipe only: the sizes are those of --init {o.init}')
-    fits(cfg, recipe, o)
-    text,valid,weights = read_texts(o, recipe)
+    if 'shard' not in given and processes()[1]%o.shard:             # of a run that other processes resume
+        o.shard = processes()[1]
+    together(fits, cfg, recipe, o)
+    text,valid,weights = in_turn(read_texts, o, recipe)
     if announce:
         print('\n  '.join(['hnet_launch is going to train:', *plan_lines(o, cfg, recipe, text.n_bytes+valid.n_bytes)]),
               flush=True)
     if dry_run:
         return
-    learn = make_learner(o, cfg, recipe, text, valid, weights, out, start)
-    write_run_options(out, {**vars(recipe), **vars(o), 'resume': '', 'out': ''})
+    if start and is_sharded(start) and not many():
+        unshard(start)
+    learn = together(make_learner, o, cfg, recipe, text, valid, weights, out, start)
+    if many():
+        distribute(learn, o.shard)
+    if not processes()[0]:
+        write_run_options(out, {**vars(recipe), **vars(o), 'resume': '', 'out': ''})
     return run(learn, o, recipe, out)
 
 def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validation text, {source: weight}
@@ -298,12 +321,14 @@ def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validatio
     print(f'held out: {len(valid):,} document(s), {valid.n_bytes/1e3:,.1f} kB{share}', flush=True)
     return train,valid,parse_weights(o.weights) or weights
 
-# %% ../nbs/44_launch.ipynb #4b500f57
+# %% ../nbs/44_launch.ipynb #3fd829fc
 SWITCH = dict(auto='auto', on=True, off=False)
 
 def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weights:dict, out:Path, start=None):
     "The learner of a run: model, weights to start from, and what watches it."
     check_names([o.compile], SWITCH, '--compile: unknown')
+    if many() and o.compile=='on':
+        raise ValueError('--compile on: several processes train without compiled layers; leave it out')
     dls = get_dls(text, valid, recipe.batch_size, recipe.length, seed=o.seed, weights=weights or None,
                   device=pick_device(o.device), steps_per_epoch=recipe.steps_per_epoch or None,
                   valid_windows=o.valid_windows or None)
@@ -315,19 +340,22 @@ def make_learner(o:RunOptions, cfg:HNetConfig, recipe:Recipe, text, valid, weigh
     if recipe.unfreeze:
         cbs.append(ProgressiveUnfreezing(recipe.unfreeze))
     def sample():
-        texts = generate(model, STANDARD_PROMPTS[:3], max_new_chars=120, seed=0)
+        writer = whole_model(learn)
+        if writer is None:
+            return ''
+        texts = generate(writer.to(learn.dls.device), STANDARD_PROMPTS[:3], max_new_chars=120, seed=0)
         return '\n'.join('  '+text.replace('\n', ' / ') for text in texts)
     learn = hnet_learner(dls, model.train(), recipe.lr, recipe.opt, recipe.weight_decay, recipe=recipe.recipe,
                          precision=o.precision, accumulate=recipe.accumulate, origins=origins, folder=out,
                          lr_mults={**(TRANSFER_MULTS if origins else {}), **recipe.lr_mults}, resume=start,
                          checkpoint_every=o.checkpoint_every, log_every=o.log_every, calibrate=not o.init,
-                         compile=SWITCH[o.compile], sample=sample if o.sample_every else None,
+                         compile=not many() and SWITCH[o.compile], sample=sample if o.sample_every else None,
                          progress=not o.no_progress and (IN_NOTEBOOK or sys.stdout.isatty()), cbs=cbs)
     if o.sample_every:
         learn.sample_text.every = o.sample_every
     return learn
 
-# %% ../nbs/44_launch.ipynb #7c77ed76
+# %% ../nbs/44_launch.ipynb #387df61e
 def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
     "Train, save, measure."
     model,steps = learn.model,recipe.epochs*len(learn.dls.train)
@@ -345,6 +373,9 @@ def run(learn, o:RunOptions, recipe:Recipe, out:Path) -> Path:
         after = learn.validate()[1]
         print(f'after training:  {after:.3f} bits per byte'+(' - worse; try a smaller --lr' if after>before else ''))
     folder = out/'model'
+    model = whole_model(learn)
+    if model is None:
+        return folder
     model.eval().save_pretrained(folder, o.save_dtype)
     card = dict(parameters=parameters, megabytes=sum(p.stat().st_size for p in folder.iterdir())/1e6, measured={},
                 bytes_read=learn.step*recipe.batch_size*recipe.length,

@@ -133,9 +133,10 @@ class ByteModel(nn.Module):
             if 'checkpointing' in module.__dict__:
                 module.checkpointing = on
 
-# %% ../nbs/13_model.ipynb #53854ea7
+# %% ../nbs/13_model.ipynb #84ab650c
 class AmharicHNet(ByteModel):
     "Byte-level H-Net with one chunking stage."
+    across = None    # see `ratio_loss`: set while several processes train one model
     def __init__(self, cfg:HNetConfig):
         super().__init__(cfg)
         d = cfg.d_byte
@@ -189,7 +190,7 @@ def check_ids(ids:Tensor, cache=None, lengths:Tensor|None=None):
     if lengths.shape!=ids.shape[:1] or int(lengths.min())<0 or int(lengths.max())>ids.shape[1]:
         raise ValueError(f'lengths must be ({len(ids)},) numbers from 0 to {ids.shape[1]}, one per row')
 
-# %% ../nbs/13_model.ipynb #c666f013
+# %% ../nbs/13_model.ipynb #02b1b63d
 @patch
 def output(self:AmharicHNet, x:Tensor, b:Boundaries, ids:Tensor, cache) -> HNetOutput:
     "Logits with the loss and the figures of the chunks; with a cache there is nothing to train."
@@ -197,7 +198,8 @@ def output(self:AmharicHNet, x:Tensor, b:Boundaries, ids:Tensor, cache) -> HNetO
     if cache is not None:
         return HNetOutput(logits, b.prob, b.mask, None, {}, x)
     valid = ids!=PAD
-    loss = ratio_loss(b, self.cfg.target_bytes, self.cfg.ratio_guard, valid=valid)
+    across = self.across if self.training else None
+    loss = ratio_loss(b, self.cfg.target_bytes, self.cfg.ratio_guard, valid=valid, across=across)
     with torch.no_grad():
         chunks = (b.mask & valid).sum()
         count = valid.sum()

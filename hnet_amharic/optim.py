@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'STAGES', 'ORIGINS', 'StochasticRounding', 'WidenedProduct', 'LeanLinear', 'lean_weights', 'ByteMoments',
-           'trim_heap', 'LeanAdam', 'orthogonalized', 'StackedMuon', 'param_groups', 'HNetOptimizer', 'clip_gradients']
+           'trim_heap', 'LeanAdam', 'is_part', 'whole', 'own_part', 'part_like', 'orthogonalized', 'StackedMuon',
+           'param_groups', 'HNetOptimizer', 'clip_gradients']
 
 # %% ../nbs/20_optim.ipynb #79e7b8bf
 import ctypes, math, sys
@@ -218,6 +219,26 @@ def step(self:LeanAdam, closure=None):
         self.moments.move(state, p, 1-group['lr']*group['weight_decay'], group['lr']*correction)
     self.zero_grad()
 
+# %% ../nbs/20_optim.ipynb #3262804e
+def is_part(t:Tensor) -> bool:
+    "May other processes hold more of this tensor?"
+    return hasattr(t, 'full_tensor')
+
+def whole(t:Tensor) -> Tensor:
+    "The whole of a tensor whose parts lie in several processes; all of them must ask. Another one as it is."
+    return t.full_tensor() if is_part(t) else t
+
+def own_part(t:Tensor) -> Tensor:
+    "The memory of a tensor that lies in this process."
+    return t.to_local() if is_part(t) else t
+
+def part_like(t:Tensor, other:Tensor) -> Tensor:
+    "A whole tensor, the same in all processes, cut as `other` is."
+    if not is_part(other) or is_part(t):
+        return t
+    from torch.distributed.tensor import distribute_tensor
+    return distribute_tensor(t.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
 # %% ../nbs/20_optim.ipynb #e85dde01
 def orthogonalized(x:Tensor) -> Tensor: # (n, rows, columns), bf16
     "Every matrix with its singular values near 1, by five steps of the Newton-Schulz iteration of Muon."
@@ -230,7 +251,7 @@ def orthogonalized(x:Tensor) -> Tensor: # (n, rows, columns), bf16
         x = torch.baddbmm(x, quintic, x, beta=3.4445)
     return x
 
-# %% ../nbs/20_optim.ipynb #7a1ab855
+# %% ../nbs/20_optim.ipynb #f31a85a4
 class StackedMuon(torch.optim.Optimizer):
     "torch.optim.Muon with the sizes of AdamW's steps, all matrices of a shape at once."
     def __init__(self, groups, lr=2e-3, momentum=.95):
@@ -245,15 +266,18 @@ class StackedMuon(torch.optim.Optimizer):
                 if not self.state[p]:
                     self.state[p]['momentum_buffer'] = torch.zeros_like(p)
             for shape, matrices in groupby(moved, lambda p: p.shape).items():
-                grads = [p.grad for p in matrices]
-                means = [self.state[p]['momentum_buffer'] for p in matrices]
+                grads = [own_part(p.grad) for p in matrices]
+                means = [own_part(self.state[p]['momentum_buffer']) for p in matrices]
                 torch._foreach_lerp_(means, grads, 1-group['momentum'])
-                ahead = torch._foreach_lerp(grads, means, group['momentum'])          # Nesterov
-                steps = orthogonalized(torch.stack(ahead).bfloat16()).to(matrices[0].dtype).unbind()
-                torch._foreach_mul_(matrices, 1-group['lr']*group['weight_decay'])
-                torch._foreach_add_(matrices, steps, alpha=-.2*max(shape)**.5*group['lr'])
+                torch._foreach_lerp_(grads, means, group['momentum'])                 # Nesterov
+                ahead = whole(torch.stack([p.grad for p in matrices]))
+                steps = orthogonalized(ahead.bfloat16()).to(ahead.dtype).unbind()
+                steps = [own_part(part_like(step, p)) for step, p in zip(steps, matrices)]
+                parts = [own_part(p) for p in matrices]
+                torch._foreach_mul_(parts, 1-group['lr']*group['weight_decay'])
+                torch._foreach_add_(parts, steps, alpha=-.2*max(shape)**.5*group['lr'])
 
-# %% ../nbs/20_optim.ipynb #9ba5a155
+# %% ../nbs/20_optim.ipynb #3f342eb9
 STAGES = dict(embedding='embedding', encoder='byte', dechunker='byte', chunker='chunk', chunk_layer='chunk',
               backbone='backbone', norm='head', head='head',
               task='task')   # stage of each part of a model; the head of a task is one of its own
@@ -281,12 +305,12 @@ def param_groups(
         origin = (origins or {}).get(name, '')
         mult = float(mults.get(stage, 1.)*mults.get(origin, 1.))
         new = dict(params=[], names=[], stage=stage, kind=kind, origin=origin, weight_decay=wd*decays, mult=mult)
-        group = groups.setdefault((stage, kind, origin, decays), new)
+        group = groups.setdefault((stage, kind, origin, decays, is_part(p)), new)  # parts are not mixed with wholes
         group['params'].append(p)
         group['names'].append(name)
     return list(groups.values())
 
-# %% ../nbs/20_optim.ipynb #1cbd22d6
+# %% ../nbs/20_optim.ipynb #faef0b29
 class HNetOptimizer(torch.optim.Optimizer):
     "One face for AdamW, LeanAdam, SparseAdam and, with opt='muon', StackedMuon. Raises ValueError."
     def __init__(self, groups, lr=2e-3, opt='adamw', betas=(.9,.99), eps=1e-8, clip=1.):
@@ -327,21 +351,30 @@ class HNetOptimizer(torch.optim.Optimizer):
         "Put back what `state_dict` gave, also after it was JSON."
         for optimiser in self.inner:
             optimiser.state.clear()
-        for group, settings in zip(self.param_groups, state['groups']):
+        def key(group):
+            return [group[name] for name in ('stage', 'kind', 'origin', 'weight_decay')]
+        for group in self.param_groups:
+            settings = next(saved for saved in state['groups'] if key(saved)==key(group))
             group.update({k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
         for key, value in state['state'].items():
             name, _, what = key.partition(' ')
             p = self.named[name]
-            self.owner[p].state[p][what] = value.to(p.device) if torch.is_tensor(value) else value
+            if torch.is_tensor(value):
+                value = part_like(value, p) if value.shape==p.shape else value
+                value = value.to(p.device)
+            self.owner[p].state[p][what] = value
 
-# %% ../nbs/20_optim.ipynb #58f83fe2
+# %% ../nbs/20_optim.ipynb #ce71bc06
 def clip_gradients(params, max_norm:float) -> float:
     "Clip the joint norm of dense and sparse gradients, 0 means measure only; the norm before."
     params = [p for p in params if p.grad is not None]
     for p in params:
         p.grad = p.grad.coalesce() if p.grad.is_sparse else p.grad
     grads = [p.grad._values() if p.grad.is_sparse else p.grad for p in params]
-    norm = nn.utils.get_total_norm(grads)
+    kinds = groupby(grads, is_part).values()                     # parts of several processes, and wholes
+    norms = [whole(nn.utils.get_total_norm(kind)) for kind in kinds]
+    norm = norms[0] if len(norms)==1 else nn.utils.get_total_norm(norms)
     if max_norm and grads:
-        torch._foreach_mul_(grads, (max_norm/(norm+1e-6)).clamp_max(1.))
+        scale = (max_norm/(norm+1e-6)).clamp_max(1.)
+        torch._foreach_mul_([own_part(g) for g in grads], scale)
     return norm.item()

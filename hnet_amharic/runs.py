@@ -8,7 +8,7 @@ __all__ = ['FORMAT', 'RUN_FILE', 'RunCallback', 'Throughput', 'generators', 'rng
            'find_checkpoint', 'write_run_options', 'read_run_options', 'contradictions', 'as_before', 'one_process',
            'RunLearner', 'Checkpoint', 'StepLog', 'read_log', 'SampleText']
 
-# %% ../nbs/22_runs.ipynb #8774068f
+# %% ../nbs/22_runs.ipynb #af0c8849
 import csv, io, json, math, os, random, shutil, signal, sys, threading, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from fastai.callback.core import Callback, CancelEpochException, CancelFitExcept
 from fastai.callback.schedule import LRFinder
 from fastai.learner import Learner
 from .files import atomic_write, full_path, read_json, read_text, read_yaml, write_text
+from .windows import processes
 
 # %% ../nbs/22_runs.ipynb #b7dd2dd9
 class RunCallback(Callback):
@@ -29,7 +30,7 @@ class RunCallback(Callback):
         if getattr(self.learn, 'fitting', True):
             return super().__call__(event)
 
-# %% ../nbs/22_runs.ipynb #76664a12
+# %% ../nbs/22_runs.ipynb #244a5a5f
 class Throughput(Callback):
     "Bytes per second of this epoch, and a comment for the progress bar."
     order,run_valid = 59,False
@@ -37,7 +38,7 @@ class Throughput(Callback):
         self.start = time.perf_counter()
         self.bytes = 0
     def after_batch(self):
-        self.bytes += self.xb[0].numel()
+        self.bytes += self.xb[0].numel()*processes()[1]
         self.rate = self.bytes/(time.perf_counter()-self.start)
         bar = getattr(getattr(self.learn, 'progress', None), 'pbar', None)
         if bar is not None and hasattr(self.learn, 'smooth_loss'):
@@ -187,13 +188,14 @@ def as_before(learn:Learner, finder=None):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)
 
-# %% ../nbs/22_runs.ipynb #223b7528
-def one_process():
-    "Refuse to train in one of several processes. Raises ValueError."
+# %% ../nbs/22_runs.ipynb #82dfdcc8
+def one_process(learn):
+    "Refuse to train apart in one of several processes. Raises ValueError."
     n = os.environ.get('WORLD_SIZE') or '1'
-    if n!='1':
-        raise ValueError(f'{n} processes were started (WORLD_SIZE={n}), and training runs in one: '
-                         'start it without torchrun, with --nproc-per-node 1, or unset WORLD_SIZE')
+    if n!='1' and not hasattr(learn, 'distributed'):
+        raise ValueError(f'{n} processes were started (WORLD_SIZE={n}), and this training runs in one: '
+                         'start it without torchrun, or let the processes train together: hnet_train, or '
+                         'hnet_amharic.distributed.distribute(learn)')
 
 class RunLearner(Learner):
     "A Learner that counts the steps of all its fits and leaves the process as it found it."
@@ -213,8 +215,8 @@ class RunLearner(Learner):
         return getattr(getattr(self, 'gradient_accumulation', None), 'count', 0)>0
 
     def fit(self, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
-        "As fastai's. Raises ValueError under torchrun."
-        one_process()
+        "As fastai's. Raises ValueError in one of several processes that do not train together."
+        one_process(self)
         finder = next((cb for cb in L(cbs) if isinstance(cb, LRFinder)), None)
         self.fitting = finder is None
         self.train_iter = 0
@@ -232,11 +234,12 @@ class RunLearner(Learner):
             self.epoch = epoch
             self._with_events(self._do_epoch, 'epoch', CancelEpochException)
 
-# %% ../nbs/22_runs.ipynb #36d3df81
+# %% ../nbs/22_runs.ipynb #fde32669
 class Checkpoint(RunCallback):
     "Writes checkpoints of a run and resumes from one."
     order = 80
     keep = 2   # that many stay, besides the one with the best validation
+    writes = True   # False in a process that leaves the files to another one
     def __init__(self,
         folder,              # the run's folder
         every:int=500,       # steps between checkpoints; 0 means only at the end of epochs
@@ -259,13 +262,13 @@ class Checkpoint(RunCallback):
             raise KeyboardInterrupt
         self.request_stop('Ctrl-C')
 
-# %% ../nbs/22_runs.ipynb #4b725447
+# %% ../nbs/22_runs.ipynb #4b63fb45
 @patch
 def before_fit(self:Checkpoint):
     "Resume when asked, and listen to Ctrl-C."
     self.saved_step = self.pending = self.stopping = None
     self.interrupted = False
-    for left in (self.folder/'checkpoints').glob('.tmp-*'):      # of a killed process
+    for left in (self.folder/'checkpoints').glob('.tmp-*') if self.writes else ():      # of a killed process
         shutil.rmtree(left, ignore_errors=True)
     path = newest(self.folder) if self.resume=='auto' else self.resume and find_checkpoint(self.resume)
     own = path and path.parent.resolve()==(self.folder/'checkpoints').resolve()
@@ -299,6 +302,12 @@ def take_up(self:Checkpoint, path:Path, own:bool):
     self.learn.earlier = state['earlier']
     self.learn.train_iter = state['iter']
     self.saved_step = self.learn.step
+    if self.writes:
+        self.tidy(path, own)
+
+@patch
+def tidy(self:Checkpoint, path:Path, own:bool):
+    "Bring along the log of another run, and set aside checkpoints that come after this one."
     log = find_run(path)/'log.csv'
     if not own and log.exists():
         write_text(self.folder/'log.csv', read_text(log))
@@ -344,24 +353,61 @@ def after_cancel_fit(self:Checkpoint):
     if self.learn.step not in (0, self.saved_step) and not self.learn.mid_update:
         self.save()
 
-# %% ../nbs/22_runs.ipynb #8a44c466
+# %% ../nbs/22_runs.ipynb #36a4d675
 @patch
-def write(self:Checkpoint, folder:Path, valid_bpb:float):
-    "The files of a checkpoint: the model, what the optimiser keeps, and everything else as JSON."
+def state(self:Checkpoint, valid_bpb:float) -> dict:
+    "Everything but the tensors, as JSON can hold it."
     learn = self.learn
-    optimiser = self.opt.opt.state_dict()
-    tensors = {name: v.detach().cpu().contiguous() if torch.is_tensor(v) else torch.tensor(v, dtype=torch.float64)
-               for name, v in optimiser['state'].items()}        # a plain number is the only float64
     done = self.epoch+self.epoch_done()
-    state = dict(
+    return dict(
         format=FORMAT, step=learn.step, iter=learn.train_iter, earlier=learn.earlier, fit=learn.fits, epoch=done,
         pct=self.pct_train if done==self.epoch else done/self.n_epoch, valid_bpb=valid_bpb, same=self.same(),
-        data=self.dls.train.state_dict(), rng=rng_state(), groups=optimiser['groups'],
+        data=self.dls.train.state_dict(), rng=rng_state(), groups=self.opt.opt.state_dict()['groups'],
         recorder={name: [*getattr(learn.recorder, name)] for name in ('lrs', 'iters', 'losses', 'values')},
         smooth=[learn.recorder.smooth_loss.count, learn.recorder.smooth_loss.val],
         callbacks={cb.name: cb.state_dict() for cb in learn.cbs if hasattr(type(cb), 'load_state_dict')})
+
+@patch
+def kept(self:Checkpoint) -> dict: # {parameter and what: tensor}
+    "What the optimiser keeps of the parameters, as tensors."
+    return {name: v.detach() if torch.is_tensor(v) else torch.tensor(v, dtype=torch.float64)
+            for name, v in self.opt.opt.state_dict()['state'].items()}        # a plain number is the only float64
+
+@patch
+def keep_again(self:Checkpoint, kept:dict, groups:list):
+    "Give the optimiser what it kept."
+    kept = {name: v.item() if v.dtype==torch.float64 else v for name, v in kept.items()}
+    self.opt.opt.load_state_dict(dict(state=kept, groups=groups))
+
+@patch
+def write_tensors(self:Checkpoint, folder:Path):
+    "The model, and what the optimiser keeps."
     self.model.save_pretrained(folder, 'same')
+    self.write_kept(folder, self.kept())
+
+@patch
+def write_kept(self:Checkpoint, folder:Path, kept:dict):
+    "What the optimiser keeps, in a file."
+    tensors = {name: t.cpu().contiguous() for name, t in kept.items()}
     atomic_write(folder/'training.safetensors', lambda path: save_file(tensors, path))
+
+@patch
+def read_tensors(self:Checkpoint, folder:Path, groups:list):
+    "Put them back."
+    self.model.load_weights(folder)
+    self.keep_again(load_file(folder/'training.safetensors'), groups)
+
+# %% ../nbs/22_runs.ipynb #58ae634a
+@patch
+def write(self:Checkpoint, folder:Path, valid_bpb:float):
+    "The files of a checkpoint; without the last one it is none."
+    state = self.state(valid_bpb)
+    self.write_tensors(folder)
+    self.write_state(folder, state)
+
+@patch
+def write_state(self:Checkpoint, folder:Path, state:dict):
+    "Everything else, in the file that makes it a checkpoint."
     text = json.dumps(state, default=lambda x: x.tolist() if hasattr(x, 'tolist') else [*x])  # tensor, or L
     write_text(folder/'state.json', text)
 
@@ -372,10 +418,15 @@ def same(self:Checkpoint) -> dict:
             'number of epochs': self.n_epoch, 'steps per epoch': len(self.dls.train)}
 
 @patch
+def place(self:Checkpoint) -> tuple: # folder of the checkpoint of now, and the one it is written to first
+    "Where a checkpoint goes."
+    place = self.folder/'checkpoints'/f'step-{self.learn.step:09d}'
+    return place, place.with_name(f'.tmp-{place.name}')
+
+@patch
 def save(self:Checkpoint, valid_bpb:float=None):
     "Write a checkpoint of now. Raises OSError when there is no room for it; the earlier ones stay."
-    place = self.folder/'checkpoints'/f'step-{self.learn.step:09d}'
-    tmp = place.with_name(f'.tmp-{place.name}')
+    place, tmp = self.place()
     try:
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir(parents=True)
@@ -392,17 +443,14 @@ def save(self:Checkpoint, valid_bpb:float=None):
         if old!=best or scores[old] is None:
             discard(old)
 
-# %% ../nbs/22_runs.ipynb #26a37451
+# %% ../nbs/22_runs.ipynb #f1b86bed
 @patch
 def before_train(self:Checkpoint):
     "Put back what the checkpoint holds, after all other callbacks have set themselves up; the generators last."
     if self.pending is None:
         return
     state = read_state(self.pending)
-    self.model.load_weights(self.pending)
-    kept = {name: v.item() if v.dtype==torch.float64 else v
-            for name, v in load_file(self.pending/'training.safetensors').items()}
-    self.opt.opt.load_state_dict(dict(state=kept, groups=state['groups']))
+    self.read_tensors(self.pending, state['groups'])
     self.pending = None
     recorder = self.learn.recorder
     for name, value in state['recorder'].items():

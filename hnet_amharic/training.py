@@ -7,7 +7,7 @@ __all__ = ['next_byte_loss', 'BitsPer', 'bytes_per_chunk', 'boundary_rate', 'cpu
            'checked_precision', 'Autocast', 'TrainingDiverged', 'SafeStep', 'Accumulate', 'wsd', 'TimeBudget',
            'ByteBar', 'duration', 'Rows', 'HNetLearner', 'within', 'NumberOptim', 'hnet_learner']
 
-# %% ../nbs/23_training.ipynb #759ac951
+# %% ../nbs/23_training.ipynb #25533dd4
 import math, tempfile, time
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partialmethod
@@ -25,11 +25,12 @@ from fastai.learner import AvgMetric, Metric, Recorder
 from fastai.optimizer import OptimWrapper
 from .text import PAD, char_count
 from .files import full_path
+from .windows import processes
 from .model import parameter_table
 from .optim import RECIPES, HNetOptimizer, clip_gradients, lean_weights, param_groups
 from .memory import lean_recomputes, release
 from .runs import (Checkpoint, RunCallback, RunLearner, SampleText, StepLog,
-                               Throughput, one_process, rng_untouched)
+                               Throughput, rng_untouched)
 
 # %% ../nbs/23_training.ipynb #22823d24
 def next_byte_loss(
@@ -390,7 +391,7 @@ class NumberOptim(OptimWrapper):
             return isinstance(v, (int, float)) and not isinstance(v, bool)
         return [{name: v for name, v in group.items() if number(v)} for group in groups]
 
-# %% ../nbs/23_training.ipynb #bb730f3c
+# %% ../nbs/23_training.ipynb #5fd34e94
 def hnet_learner(
     dls,                     # DataLoaders of `get_dls`
     model:nn.Module,         # of `build_model`
@@ -416,8 +417,7 @@ def hnet_learner(
     progress:bool=True,      # a progress bar; False means lines
     cbs=None,                # more callbacks
 ) -> HNetLearner:
-    "A Learner for a byte-level H-Net. Raises ValueError for values out of range, and under torchrun."
-    one_process()
+    "A Learner for a byte-level H-Net. Raises ValueError for values out of range."
     within('lr', lr, 0, above=True)
     within('accumulate', accumulate, 1, whole=True)
     for name,value in dict(wd=wd, clip=clip, checkpoint_every=checkpoint_every, log_every=log_every).items():
@@ -427,7 +427,7 @@ def hnet_learner(
     precision = checked_precision(precision, recipe, dls.device)
     model.to(dls.device)
     if calibrate:
-        model.calibrate(dls.train.one_batch()[0])
+        model.calibrate(dls.train.one_batch(whole=True)[0])
     if recipe=='lean':
         model.checkpointing = lean_recomputes(model.cfg, dls.train.bs, dls.train.length)
         lean_weights(model)
@@ -435,7 +435,7 @@ def hnet_learner(
     own = [TrainEvalCallback(), Recorder(), Autocast(precision), SafeStep(clip), Throughput(),
            ByteBar() if progress else Rows()]
     if accumulate>1:
-        own.append(Accumulate(accumulate*dls.train.bs))
+        own.append(Accumulate(accumulate*dls.train.bs//processes()[1]))
     own_folder = None if folder else tempfile.TemporaryDirectory(prefix='hnet_amharic-')
     path = full_path(folder or own_folder.name)
     if folder:
