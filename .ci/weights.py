@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from hnet_amharic import __version__
 from hnet_amharic.config import PACKAGE
-from hnet_amharic.data import ByteCorpus, read_documents
+from hnet_amharic.sources import read_documents
+from hnet_amharic.data import ByteCorpus
 from hnet_amharic.files import read_json, write_text
 from hnet_amharic.launch import load_model, pick_device, train
 from hnet_amharic.measure import bits_per_byte, byte_costs, second_halves

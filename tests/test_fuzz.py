@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from hnet_amharic.text import (SPECIAL, IncrementalDecoder, ScriptState, decode, encode, script_features, utf8_advance,
                                utf8_allowed, utf8_state)
 from hnet_amharic.files import BadData, MissingData, read_json, read_records, read_yaml
-from hnet_amharic.data import ByteCorpus, Filters, read_documents
+from hnet_amharic.sources import read_documents
+from hnet_amharic.data import ByteCorpus, Filters
 from hnet_amharic.tasks import read_chats, read_conll, read_labelled, read_pairs, read_preferences
 
 BYTES = int(os.environ.get('HNET_FUZZ_BYTES', 0))
