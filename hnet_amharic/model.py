@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['STORED', 'PARTS', 'HNetOutput', 'map_tensors', 'HNetCache', 'ByteModel', 'AmharicHNet', 'check_ids', 'branches',
            'shrink', 'IsotropicLM', 'build_model', 'evaluating', 'rounded', 'is_large', 'stored', 'stored_tensors',
-           'load_tensors', 'check_shapes', 'default_weights', 'load_default', 'parameter_table', 'HNetConfig',
-           'PACKAGE']
+           'load_tensors', 'check_shapes', 'NoValues', 'default_weights', 'load_default', 'parameter_table',
+           'HNetConfig', 'PACKAGE']
 
-# %% ../nbs/14_model.ipynb #ef9b9c0c
+# %% ../nbs/14_model.ipynb #366d2e0e
 import dataclasses, json, tempfile, threading
 from collections import Counter
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from torch.overrides import TorchFunctionMode
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from fastcore.basics import patch
@@ -408,7 +409,18 @@ def load_weights(self:ByteModel, folder):
                 new = new.float()*f.get_tensor(name+'.scale')
             t.copy_(new)
 
-# %% ../nbs/14_model.ipynb #3881cd26
+# %% ../nbs/14_model.ipynb #76992b63
+class NoValues(TorchFunctionMode):
+    "While it is on, nothing gets random values."
+    def __torch_function__(self, f, types, args=(), kwargs=None):
+        given = kwargs or {}
+        if getattr(f, '__module__', '')=='torch.nn.init':
+            return given['tensor'] if 'tensor' in given else args[0]
+        if f in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return (torch.empty if f is torch.rand else f)(*args, **given)
+
+# %% ../nbs/14_model.ipynb #35754bf7
 @patch(cls_method=True)
 def from_pretrained(cls:ByteModel,
     folder,              # as written by save_pretrained; or user/name, from the hub
@@ -423,7 +435,7 @@ def from_pretrained(cls:ByteModel,
     if not (folder/'config.yaml').exists():
         raise FileNotFoundError(f'{folder} has no config.yaml; '
                                 'a saved model is a folder with config.yaml and model.safetensors')
-    with torch.device('meta'):
+    with NoValues():
         model = build_model(HNetConfig.from_yaml(folder/'config.yaml'))
     model.load_weights(folder)
     return model.to(device or 'cpu', dtype).eval()

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 import pytest
 import torch
-from hnet_amharic import cli
+from hnet_amharic import cli, console
 from hnet_amharic.tasks import read_labelled
 from hnet_amharic.config import PACKAGE, HNetConfig
 from hnet_amharic.data import ByteCorpus
@@ -133,7 +133,7 @@ def test_lines_end_at_newlines_only(here):
     (here/'p.txt').write_text('\n'.join(lines)+'\n', encoding='utf8')
     (here/'p.jsonl').write_text(''.join(json.dumps(dict(prompt=p), ensure_ascii=False)+'\n' for p in lines), encoding='utf8')
     for file in ('p.txt', 'p.jsonl'):
-        assert cli.given_prompts([], file) == lines
+        assert console.given_prompts([], file) == lines
     code, out = shell('hnet_safety', '--file', 'p.txt', '--jsonl')
     assert code == 0 and len(out.rstrip('\n').split('\n')) == 2
 

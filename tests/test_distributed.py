@@ -262,7 +262,8 @@ def test_refused_by_the_command(tmp_path, capfd, monkeypatch):
 REFUSE = """
 import contextlib, io, json, os, sys, torch
 torch.set_num_threads(1)
-from hnet_amharic.cli import exit_code, hnet_train
+from hnet_amharic.console import exit_code
+from hnet_amharic.cli import hnet_train
 from hnet_amharic.training import HNetLearner
 rank = os.environ['RANK']
 said = []

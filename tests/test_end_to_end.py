@@ -9,7 +9,8 @@ TRAIN = ['--config', 'test', '--epochs', '3', '--steps-per-epoch', '40', '--batc
 
 def start(name, *args, cache):
     "A command of the package in a process of its own."
-    code = f'import sys; sys.argv[0]={name!r}; from hnet_amharic.cli import {name}; {name}()'
+    module = 'console' if name=='hnet_generate' else 'cli'
+    code = f'import sys; sys.argv[0]={name!r}; from hnet_amharic.{module} import {name}; {name}()'
     env = {**os.environ, 'HNET_AMHARIC_CACHE': str(cache), 'OMP_NUM_THREADS': '1'}
     return subprocess.Popen([sys.executable, '-c', code, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
