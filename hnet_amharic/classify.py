@@ -74,13 +74,13 @@ def macro_f1(logits:Tensor, y:Tensor) -> float:
     guess = logits.argmax(1) if y.dim()==1 else logits>0
     return f1_score(y, guess, average='macro', zero_division=0)
 
-# %% ../nbs/33_classify.ipynb #299b3848
+# %% ../nbs/33_classify.ipynb #fcdedf63
 def label_names(train:list, other:list=()) -> tuple: # sorted labels; may a text have several?
     "The labels of the training examples. Raises ValueError for one class only, or a label unknown in training."
     names = sorted({label for e in train for label in e.y})
     many = any(len(e.y)!=1 for e in train)
     if len(names)<2:
-        file = train[0].where.rpartition(', line')[0]
+        file = train[0].where.rpartition(', ')[0]
         raise ValueError(f'{file}: the only label is {names[0] if names else "missing"}; there must be two or more')
     for e in other:
         if unknown := set(e.y)-set(names):

@@ -38,7 +38,7 @@ def read_rows(
         raise ValueError(f'{path} holds no rows')
     return found
 
-# %% ../nbs/31_tasks.ipynb #b813fc62
+# %% ../nbs/31_tasks.ipynb #c339c0e7
 USUAL = dict(text=['text', 'tweet', 'sentence', 'input'], prompt=['prompt', 'text', 'sentence', 'input'],
              label=['label', 'labels', 'class', 'category'],
              input=['input', 'source', 'english', 'noisy', 'article', 'text'],
@@ -55,7 +55,7 @@ def column(
     for candidate in names:
         if candidate in first:
             return candidate
-    file = where.rpartition(', line')[0]
+    file = where.rpartition(', ')[0]
     raise ValueError(f'{file}: no column {" or ".join(names)}; there are {", ".join(first) or "none"}. '
                      f'Name the right one with --{"text" if what=="prompt" else what}-column')
 
