@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -168,6 +169,15 @@ def training_rows(size:int, rounds:int):
             yield dict(what='training', size=size, model=name, precision=precision, rows=4, bytes_per_second=ids.numel()/s,
                        flop_per_byte=flops[name]/ids.numel(), of_product=flops[name]/s/product)
 
+def writes(name:str, one, precision:str) -> bool:
+    "Whether a model can write in this precision; says why not."
+    try:
+        write_seconds(one, sample(1, 16), 2)
+    except RuntimeError as e:
+        print(f'{name}: left out of writing in {precision} ({str(e).splitlines()[0]})', flush=True)
+        return False
+    return True
+
 def writing_rows(size:int, rounds:int):
     "Bytes/s of writing, one text and sixteen."
     for precision, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
@@ -176,6 +186,7 @@ def writing_rows(size:int, rounds:int):
             one.model.to(dtype).eval()
         if precision=='bf16':
             models['ours, int8'] = Ours(size, int8=True)
+        models = {name: one for name, one in models.items() if writes(name, one, precision)}
         for batch in (1, 16):
             prompt = sample(batch, 128)
             for name, s in interleaved(models, lambda one: write_seconds(one, prompt), rounds).items():
@@ -196,7 +207,7 @@ def main():
     rows = []
     for size in a.sizes:
         count = {name: sum(p.numel() for p in one.model.parameters()) for name, one in loaded(size, **MODELS).items()}
-        for row in (*training_rows(size, a.rounds), *writing_rows(size, a.rounds)):
+        for row in chain(training_rows(size, a.rounds), writing_rows(size, a.rounds)):
             row['parameters'] = count.get(row['model'].split(',')[0])
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
             rows.append({**row, **machine})
