@@ -9,7 +9,7 @@ __all__ = ['TIMEOUT', 'waiting', 'VARIABLES', 'LEVELS', 'LostProcess', 'lost', '
            'load_parts', 'ShardedCheckpoint', 'unshard', 'check_distributed', 'distribute', 'whole_model',
            'start_processes', 'restarted']
 
-# %% ../nbs/41_distributed.ipynb #5ffc98e5
+# %% ../nbs/41_distributed.ipynb #a8cfe7fa
 import os, shutil, signal, socket, sys, uuid, warnings
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import timedelta
@@ -25,9 +25,9 @@ from .data import stable_key
 from .windows import processes
 from .config import HNetConfig
 from .model import build_model, check_shapes, stored_tensors
-from .optim import is_part, own_part, part_like, whole
+from .optim import part_like, whole
 from .memory import ADVICE, out_of_memory
-from .runs import Checkpoint, StepLog, read_state
+from .runs import Checkpoint, StepLog
 from .training import Rows
 
 # %% ../nbs/41_distributed.ipynb #13fa345a

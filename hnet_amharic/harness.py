@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['TASKS', 'ending_costs', 'HarnessModel', 'questions', 'documents', 'harness_arguments', 'hnet_harness']
 
-# %% ../nbs/43_harness.ipynb #54f06d23
+# %% ../nbs/43_harness.ipynb #1c08bd5f
 import json, sys
 from contextlib import suppress
 import torch
-from torch import Tensor
-from .text import BOS, PAD, encode
+from .text import PAD, encode
 from .files import PACKAGE, full_path, read_text
 from .data import ByteCorpus
 from .model import AmharicHNet, ByteModel, evaluating, load_default

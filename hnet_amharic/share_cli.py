@@ -102,7 +102,7 @@ def export_onnx(
     atomic_write(path, lambda temporary: program.save(str(temporary)))
     return path
 
-# %% ../nbs/51_share_cli.ipynb #6facb3cb
+# %% ../nbs/51_share_cli.ipynb #a30ed997
 def write_transformers(model:ByteModel, folder:Path, dtype:str, length:int) -> str: # how to load it
     "A folder for `AutoModelForCausalLM.from_pretrained`. Raises ImportError without the extra."
     from hnet_amharic.hf import export_transformers
@@ -110,16 +110,12 @@ def write_transformers(model:ByteModel, folder:Path, dtype:str, length:int) -> s
     return f"AutoModelForCausalLM.from_pretrained('{folder}', trust_remote_code=True)"
 
 def write_program(model:ByteModel, folder:Path, dtype:str, length:int) -> str: # how to load it
-    "A folder with a program of torch. Raises ValueError for another precision than fp32."
-    if dtype!='fp32':
-        raise ValueError(f'dtype={dtype!r}: a program is written in fp32')
+    "A folder with a program of torch, in fp32."
     export_program(model, folder/'model.pt2', length)
     return f"torch.export.load('{folder}/model.pt2').module()"
 
 def write_onnx(model:ByteModel, folder:Path, dtype:str, length:int) -> str: # how to load it
-    "A folder with an ONNX file. Raises ValueError for another precision than fp32."
-    if dtype!='fp32':
-        raise ValueError(f'dtype={dtype!r}: an ONNX file is written in fp32')
+    "A folder with an ONNX file, in fp32."
     export_onnx(model, folder/'model.onnx', length)
     return f"onnxruntime.InferenceSession('{folder}/model.onnx')"
 
@@ -142,6 +138,8 @@ def hnet_export(
       hnet_export nano_onnx --format onnx
     """
     check_names([format], FORMATS, 'format')
+    if format!='transformers' and dtype!='fp32':
+        raise ValueError(f'dtype={dtype!r}: the format {format} is written in fp32')
     folder = full_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f'{folder} exists and is not empty: name a new folder')
