@@ -58,7 +58,7 @@ class CrossAttention(nn.Module):
         k, v = self.kv_proj(z).unflatten(-1, (2, -1, self.head_dim)).transpose(1, 3).unbind(2)
         return rotate(k, at.new.cos, at.new.sin), v
 
-# %% ../nbs/11_dechunker.ipynb #224127a5
+# %% ../nbs/11_dechunker.ipynb #55faee16
 class Visible:
     "Which chunks bytes see: those closed up to them, at most `width`, old ones from the cache."
     def __init__(self,
@@ -86,8 +86,7 @@ class Visible:
             self.reach = self.now.reach
         else:
             self.new = Places(M, width, layer.rotary_dim, cache, lengths=closed.n)
-            past = self.new.past.shape[2]
-            self.reach = Reach(count-1+past, past+M, width, (past-seen).clamp_min(0))
+            self.reach = self.new.seen_from(count-1+self.new.past, M, width)
 
     def keys(self, layer:CrossAttention, z:Tensor, cache:KVCache|None):
         "Keys and values that the bytes can see; those of new chunks z enter the cache."

@@ -97,7 +97,7 @@ def rotate(x:Tensor, cos:Tensor, sin:Tensor) -> Tensor: # x (..., hd); cos, sin 
     turned = [torch.addcmul(first*cos, second, sin, value=-1), torch.addcmul(first*sin, second, cos)]
     return torch.cat([*(t.to(x.dtype) for t in turned), x[...,2*half:]], -1)
 
-# %% ../nbs/06_layers.ipynb #7a0ddac7
+# %% ../nbs/06_layers.ipynb #b1a5c021
 class Reach:
     """Which keys each of T queries sees: those in (newest - width, newest].
     Cost grows with T times width, whatever T is."""
@@ -106,6 +106,7 @@ class Reach:
         n_keys:int,         # S
         width:int|None,     # keys each query sees; None means all before it
         first:Tensor|None=None, # (B,) keys before this one hold nothing
+        key:Tensor|None=None,   # (B, 1, S) place in time of each key; None: they lie in order
         device=None):
         self.blocks = 0
         self.mask = None
@@ -115,7 +116,7 @@ class Reach:
         if newest is None:
             newest = torch.arange(n_keys, device=device)[None]
         if width is None or n_keys<=2*width:
-            key = torch.arange(n_keys, device=newest.device)
+            key = torch.arange(n_keys, device=newest.device) if key is None else key
             self.mask = self.visible(key, newest[...,None], width, first)[:,None]       # (B, 1, T, S)
         else:
             self.cut(newest, n_keys, width, first)
@@ -177,7 +178,7 @@ def attend(q:Tensor, k:Tensor, v:Tensor, reach:Reach) -> Tensor:
     y = sdpa(*rows, mask)
     return y.unflatten(0, (B, reach.blocks)).transpose(1, 2).flatten(2, 3)[:,:,:T]
 
-# %% ../nbs/06_layers.ipynb #47583113
+# %% ../nbs/06_layers.ipynb #e1d9feea
 @dataclass
 class KVCache:
     "A ring of the last W keys and values: `k`, `v` (B, H, W, hd); `seen` (B,) positions read so far."
@@ -196,7 +197,18 @@ class KVCache:
         "Slots of the ring, W."
         return self.k.shape[2]
 
-# %% ../nbs/06_layers.ipynb #8d9f18c0
+    def put(self, other:'KVCache', source:Tensor, target:Tensor, steps:int):
+        """Write rows `source` of another cache over our rows `target`. Each pair of rows was the same, and neither has
+        read more than `steps` positions since: so only their slots are copied."""
+        slot = torch.arange(self.width, device=self.seen.device)[None]
+        if 2*steps<self.width:
+            slot = (other.seen[source,None]+torch.arange(-steps, steps, device=self.seen.device))%self.width
+        source, target = source[:,None], target[:,None]
+        self.k[target,:,slot] = other.k[source,:,slot]
+        self.v[target,:,slot] = other.v[source,:,slot]
+        self.seen[target] = other.seen[source]
+
+# %% ../nbs/06_layers.ipynb #0d3b4dec
 class Places:
     "Where new positions of attention layers go in the ring, their angles, and what they see."
     def __init__(self,
@@ -233,21 +245,33 @@ class Places:
             self.reach.mask = mask[:,None,None]
 
     def read_past(self, seen:Tensor, T:int, lengths, W:int, width):
-        "Several new positions: the ring in order of time, then the new ones."
-        past = W if seen.device.type!='cpu' else min(int(seen.max()), W)
-        time = seen[:,None]-past+torch.arange(past, device=seen.device)
-        self.past = (time%W)[:,None,:,None]
-        if past:
-            newest = past+torch.arange(T, device=seen.device)[None]
-            self.reach = Reach(newest, past+T, width, (past-seen).clamp_min(0))
-        else:
-            self.reach = Reach(None, T, width, device=seen.device)
-        end = seen+(T if lengths is None else lengths)
-        last = end[:,None]-1
-        newest_in = last-(last-torch.arange(W, device=seen.device))%W   # position in each slot afterwards
-        self.keep = (newest_in-seen[:,None]+past).clamp(0, past+T-1)[:,None,:,None]
-        self.filled = (newest_in>=0)[:,None,:,None]
-        self.moved = end-seen
+        "Several new positions: the ring, in order of time only where blocks are cut from it, then the new ones."
+        device = seen.device
+        self.past = W if device.type!='cpu' else min(int(seen.max()), W)
+        in_blocks = width is not None and self.past+T>2*width
+        first = seen[:,None]-self.past
+        self.order = (first+torch.arange(self.past, device=device))%W if in_blocks else None
+        self.key = None if in_blocks else self.keys(seen, T, W)
+        self.empty = (-first[:,0]).clamp_min(0)
+        newest = self.past+torch.arange(T, device=device)[None]
+        self.reach = self.seen_from(newest, T, width) if self.past else Reach(None, T, width, device=device)
+        self.moved = torch.full_like(seen, T) if lengths is None else lengths
+        new = torch.arange(T, device=device)
+        stays = (new<self.moved[:,None]) & (new>=self.moved[:,None]-W)          # later ones overwrite the others
+        self.row, self.new = stays.nonzero().unbind(1)
+        self.slot = (seen[self.row]+self.new)%W
+
+    def keys(self, seen:Tensor, T:int, W:int) -> Tensor: # (R, 1, past+T)
+        "The place in time of each slot of the ring, and of the new positions behind it."
+        last = seen[:,None]-1
+        slot = torch.arange(self.past, device=seen.device)
+        old = last-(last-slot)%W-seen[:,None]+self.past
+        new = self.past+torch.arange(T, device=seen.device)
+        return torch.cat([old, new.expand(len(seen), -1)], 1)[:,None]
+
+    def seen_from(self, newest:Tensor, T:int, width:int|None) -> Reach: # newest (B or 1, Q)
+        "What queries see of the ring and of T new positions, by the newest place in time that each may see."
+        return Reach(newest, self.past+T, width, self.empty, self.key)
 
 # %% ../nbs/06_layers.ipynb #7743628c
 @dataclass
@@ -288,7 +312,7 @@ def push(cache:KVCache, k:Tensor, v:Tensor, at:Places):
     cache.v[rows,:,at.slot] = v[:,:,0].to(cache.v.dtype)
     cache.seen[rows] += 1
 
-# %% ../nbs/06_layers.ipynb #61cde080
+# %% ../nbs/06_layers.ipynb #44fdcf68
 def extend(cache:KVCache, k:Tensor, v:Tensor, at:Places):
     "Add new positions; returns the keys and values that they can see, old ones first."
     def of_rows(ring):
@@ -297,14 +321,16 @@ def extend(cache:KVCache, k:Tensor, v:Tensor, at:Places):
         push(cache, k, v, at)
         return [of_rows(ring[:,:,:at.filled]).to(k.dtype) for ring in (cache.k, cache.v)]
     def both(ring, new):
-        "Old and new positions in order of time, and the ring afterwards."
-        H, hd = ring.shape[1], ring.shape[3]
-        past = of_rows(ring).gather(2, at.past.expand(-1, H, -1, hd)).to(new.dtype)
-        together = torch.cat([past, new], 2)
-        kept = together.gather(2, at.keep.expand(-1, H, -1, hd)).where(at.filled, 0)
-        return together, put_rows(ring, at.rows, kept)
-    k, cache.k = both(cache.k, k)
-    v, cache.v = both(cache.v, v)
+        "Old and new positions; the ring takes the new ones."
+        past = of_rows(ring[:,:,:at.past])
+        if at.order is not None:
+            past = past.gather(2, at.order[:,None,:,None].expand_as(past))
+        together = torch.cat([past.to(new.dtype), new], 2)
+        rows = at.row if at.rows is None else at.rows[at.row]
+        ring[rows,:,at.slot] = new[at.row,:,at.new].to(ring.dtype)
+        return together
+    k = both(cache.k, k)
+    v = both(cache.v, v)
     cache.seen = put_rows(cache.seen, at.rows, of_rows(cache.seen)+at.moved)
     return k, v
 

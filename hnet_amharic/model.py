@@ -8,7 +8,7 @@ __all__ = ['STORED', 'PARTS', 'HNetOutput', 'map_tensors', 'HNetCache', 'ByteMod
            'load_tensors', 'check_shapes', 'NoValues', 'default_weights', 'load_default', 'parameter_table',
            'HNetConfig', 'PACKAGE']
 
-# %% ../nbs/14_model.ipynb #366d2e0e
+# %% ../nbs/14_model.ipynb #496f8278
 import dataclasses, json, tempfile, threading
 from collections import Counter
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from fastcore.basics import patch
 from .text import FEATURE_SIZES, PAD
 from .files import atomic_write, full_path, write_text
-from .layers import Linear, RMSNorm
+from .layers import KVCache, Linear, RMSNorm
 from .mamba import Isotropic
 from .embedding import ByteEmbedding
 from .chunker import Boundaries, DynamicSemanticChunker, EnhancedChunkLayer, ratio_loss, some
@@ -46,21 +46,23 @@ class HNetOutput:
     stats:dict
     states:Tensor = None
 
-# %% ../nbs/14_model.ipynb #eb7b2da0
-def map_tensors(f, items:list):
+# %% ../nbs/14_model.ipynb #10999edd
+def map_tensors(f, items:list, ring=None): # ring: a function for whole rings of attention layers, if they need another
     "Apply f to lists of matching tensors of caches of the same structure."
     one = items[0]
     if isinstance(one, Tensor):
         return f(items)
+    if ring and isinstance(one, KVCache):
+        return ring(items)
     if isinstance(one, (list, tuple)):
-        new = [map_tensors(f, list(values)) for values in zip(*items)]
+        new = [map_tensors(f, list(values), ring) for values in zip(*items)]
         return type(one)(*new) if hasattr(one, '_fields') else type(one)(new)
     if dataclasses.is_dataclass(one):
         fields = [field.name for field in dataclasses.fields(one)]
-        return type(one)(*(map_tensors(f, [getattr(item, name) for item in items]) for name in fields))
+        return type(one)(*(map_tensors(f, [getattr(item, name) for item in items], ring) for name in fields))
     return one
 
-# %% ../nbs/14_model.ipynb #dac24154
+# %% ../nbs/14_model.ipynb #7a46fd6e
 @dataclass
 class HNetCache:
     "Everything the rows of a batch remember, part by part."
@@ -70,16 +72,35 @@ class HNetCache:
     chunks:object=None
     backbone:list=None
     dechunker:object=None
+    grows = False   # does it get larger as rows read?
 
     def pick(self, rows:Tensor) -> 'HNetCache': # rows (R,); a row may come twice
         "A new cache with these rows alone, in this order."
         return map_tensors(lambda t: t[0].index_select(0, rows.to(t[0].device)), [self])
 
-    def put(self, source:Tensor, target:Tensor, other:'HNetCache'=None) -> 'HNetCache': # both (R,)
-        "Write copies of the rows `source`, of the `other` cache if there is one, over the rows `target`, in place."
-        map_tensors(lambda t: t[0].index_copy_(0, target.to(t[0].device), t[-1][source.to(t[0].device)]),
-                    [self, other or self])
+    def put(self, source:Tensor, target:Tensor, other:'HNetCache'=None, steps:int=None) -> 'HNetCache': # both (R,)
+        """Write copies of the rows `source`, of the `other` cache if there is one, over the rows `target`, in place.
+        Rows that were the same `steps` bytes ago are copied faster if that is said."""
+        def rows(tensors):
+            return tensors[0].index_copy_(0, target.to(tensors[0].device), tensors[-1][source.to(tensors[0].device)])
+        def rings(pair):
+            pair[0].put(pair[1], source, target, steps)
+            return pair[0]
+        map_tensors(rows, [self, other or self], None if steps is None else rings)
         return self
+
+    def first(self, n:int) -> 'HNetCache':
+        "A cache of the first n rows that writes into this one; what it replaces comes back by `take`."
+        return map_tensors(lambda t: t[0][:n], [self])
+
+    def take(self, first:'HNetCache'):
+        "Take what a cache of our first rows has replaced instead of written."
+        def back(tensors):
+            whole, rows = tensors
+            if rows.data_ptr()!=whole.data_ptr():
+                whole[:len(rows)] = rows
+            return whole
+        map_tensors(back, [self, first])
 
     def copy(self) -> 'HNetCache':
         "A cache that moves on by itself."
@@ -284,9 +305,10 @@ def build_model(cfg:HNetConfig) -> ByteModel:
     "The model that a config describes: an H-Net, or its baseline without chunks."
     return (IsotropicLM if cfg.isotropic else AmharicHNet)(cfg)
 
-# %% ../nbs/14_model.ipynb #b4adb770
+# %% ../nbs/14_model.ipynb #f7ae0ce0
 _lock = threading.Lock()
-_users = Counter()   # id of a module: how many contexts it is in
+_entered = {}        # id of a model: how many contexts it is in, and its modules
+_users = Counter()   # id of a module: how many models that are in a context hold it
 _paused = set()      # ids of modules that were training before the first of them
 
 @contextmanager
@@ -295,9 +317,10 @@ def evaluating(
 ):
     """Context without dropout and gradients. It may be nested, and entered by several threads at once.
     Do not call `model.train()` or change the modules of the model inside it."""
-    modules = list(model.modules())
     with _lock:
-        for m in modules:
+        depth, modules = _entered.get(id(model)) or (0, list(model.modules()))
+        _entered[id(model)] = depth+1, modules
+        for m in modules if depth==0 else ():
             _users[id(m)] += 1
             if m.training:
                 _paused.add(id(m))
@@ -307,7 +330,10 @@ def evaluating(
             yield model
     finally:
         with _lock:
-            for m in modules:
+            depth, modules = _entered.pop(id(model))
+            if depth>1:
+                _entered[id(model)] = depth-1, modules
+            for m in modules if depth==1 else ():
                 _users[id(m)] -= 1
                 if _users[id(m)]==0:
                     del _users[id(m)]

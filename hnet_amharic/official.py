@@ -103,7 +103,7 @@ class Router(nn.Module):
             k = F.linear(h.float(), self.k_proj_layer.weight.float())
             return ((1-F.cosine_similarity(q, k, -1, 1e-12))/2).clamp(0, 1)
 
-# %% ../nbs/27_official.ipynb #c2fdb157
+# %% ../nbs/27_official.ipynb #6484c6d6
 @dataclass
 class StageCache(HNetCache):
     """What a stage remembers of B rows: caches of its encoder (of its only stack in the innermost stage) and of its
@@ -112,6 +112,7 @@ class StageCache(HNetCache):
     last:Tensor|None=None
     started:Tensor|None=None
     z:Tensor|None=None
+    grows = True
 
     @classmethod
     def join(cls, caches:list) -> 'StageCache':

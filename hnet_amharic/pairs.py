@@ -6,7 +6,7 @@
 __all__ = ['fitted', 'dialogue_loader', 'dialogue_learner', 'pairs_learner', 'Answer', 'write_answers', 'answers', 'Beam',
            'beam_answer', 'text_scores', 'PairModel', 'Dictionary']
 
-# %% ../nbs/35_pairs.ipynb #6517248c
+# %% ../nbs/35_pairs.ipynb #07664e00
 from collections import Counter
 from dataclasses import replace
 import torch
@@ -14,7 +14,7 @@ from fastcore.meta import delegates
 from .text import ASSISTANT, EOS, USER, UTF8_NEXT, encode, normalize, utf8_allowed
 from .generation import Batch, Continuation, GenerationOptions, next_logits, read_rows
 from .model import ByteModel, evaluating, load_default
-from .suggest import placed
+from .suggest import SearchRows
 from .tasks import Example, dialogue_bytes, pair_turns
 from .finetune import (RowLoader, answer_rows, fingerprint, load_task, report_cut, row_dls, save_task,
                                    task_learner)
@@ -109,7 +109,7 @@ def answers(
     write_answers(model, written, batch_size)
     return [answer.written.strip() for answer in written]
 
-# %% ../nbs/35_pairs.ipynb #05f2690e
+# %% ../nbs/35_pairs.ipynb #56a6c584
 class Beam:
     "An answer in the making: bytes, log-probability, state of the UTF-8 automaton, row of the cache."
     def __init__(self, data:bytes, nats:float, state:int, row:int):
@@ -126,7 +126,9 @@ def beam_answer(
         raise ValueError(f'width={width}: expected at least 1')
     cache = model.new_cache(1)
     first = read_rows(model, [dialogue_bytes(turns)[0]+bytes([ASSISTANT])], cache, torch.empty(1, 256))
-    beams, own, ended = [Beam(b'', 0., 0, 0)], False, []
+    beams, ended = [Beam(b'', 0., 0, 0)], []
+    search_rows = SearchRows()
+    search_rows.start(cache, 0)
     logp = first.log_softmax(-1)
     for n in range(1, max_new_bytes+1):
         states = torch.tensor([b.state for b in beams])
@@ -143,9 +145,8 @@ def beam_answer(
                 grown.append(Beam(beams[row].bytes+bytes([byte]), nats, int(UTF8_NEXT[beams[row].state,byte]), row))
         if len(ended)>=width or not grown or n==max_new_bytes:
             break
-        beams, cache = placed(grown, cache, own, Beam(b'\xe1', -torch.inf, int(UTF8_NEXT[0,0xe1]), 0))
-        own = True
-        logp = next_logits(model, torch.tensor([[b.bytes[-1]] for b in beams]), cache)[:,0].log_softmax(-1)
+        beams = [grown[i] for i in search_rows.place([b.row for b in grown])]
+        logp = search_rows.read(model, torch.tensor([[b.bytes[-1]] for b in beams]))[:,0].log_softmax(-1)
     ended = ended or [(0., max(beams, key=lambda b: b.nats).bytes)]
     return max(ended)[1].decode(errors='ignore').strip()
 

@@ -7,7 +7,7 @@ __all__ = ['RATE', 'SLIPS', 'LETTERS', 'SOUNDS', 'LOOKS', 'row_of', 'rows_beside
            'letter_costs', 'suspicious', 'with_what_follows', 'Speller', 'spell', 'word_edits', 'spelling_scores',
            'blunt_slips']
 
-# %% ../nbs/39_spell.ipynb #05e0cd85
+# %% ../nbs/39_spell.ipynb #ba5dda35
 import math, random
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .text import PAD, encode
 from .model import load_default
 from .generation import check_prompt, next_logits, read_prompt, read_rows
-from .suggest import in_word
+from .suggest import SearchRows, in_word
 from .channel import Meant, Option, any_of, spelled, what_was_meant
 
 # %% ../nbs/39_spell.ipynb #da60e8a7
@@ -111,16 +111,17 @@ def suspicious(model, line:str, nats:float) -> list: # of (start, end)
     costs = letter_costs(model, line)
     return [(a, b) for a, b in words_of(line) if max(costs[a:b+1])>nats and all(map(is_fidel, line[a:b]))]
 
-# %% ../nbs/39_spell.ipynb #9fef2fcc
-def with_what_follows(model, prefix, candidates:list, rests:list) -> list: # log-probabilities
+# %% ../nbs/39_spell.ipynb #f4094e7f
+def with_what_follows(model, prefix, search_rows, candidates:list, rests:list) -> list: # log-probabilities
     "Model and channel of each candidate (of Meant), and of the text that follows it."
     rows = [c.text.encode()+rest.encode() for c, rest in zip(candidates, rests)]
     sizes = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(sizes.max())), PAD)
     for i, row in enumerate(rows):
         ids[i,:len(row)] = torch.tensor(list(row))
-    cache = prefix.cache.pick(torch.zeros(len(rows), dtype=torch.long))
-    logp = next_logits(model, ids, cache, sizes if sizes.min()<sizes.max() else None)
+    search_rows.start(prefix.cache, len(prefix.text.encode()))
+    search_rows.place([0]*len(rows))
+    logp = search_rows.read(model, ids, sizes if sizes.min()<sizes.max() else None)
     logp = torch.cat([prefix.logits.expand(len(rows), 1, -1), logp[:,:-1]], 1).log_softmax(-1)
     nats = logp.gather(2, ids[...,None])[...,0]*(torch.arange(ids.shape[1])<sizes[:,None])
     return [total+c.channel for total, c in zip(nats.sum(1).tolist(), candidates)]
@@ -140,7 +141,10 @@ class Speller:
         self.threshold, self.nats, self.width, self.ahead = threshold, nats, width, ahead
         self.until = until
 
-    def candidates(self, prefix, line:str, start:int, end:int) -> list: # of (probability, Meant), the likeliest first
+    def candidates(self,
+        prefix, search_rows, # what was read before the word, and rows that have read it
+        line:str, start:int, end:int,
+    ) -> list:               # of (probability, Meant), the likeliest first
         "What may be meant by a word of a line; what stands there is among it."
         following = [b for a, b in words_of(line) if a==end+1 and line[end]==' ']
         stop = following[0] if following else end                # a word may swallow the next one
@@ -153,20 +157,21 @@ class Speller:
                 return [*slips(word+' ', at)[1:]]*(len(typed)>at)+missing_last
             return [Option(1, spelled(c), 0.) for c in typed[at:at+1]]
         found = what_was_meant(self.model, prefix, typed, options, self.width, 2, per_letter=2.,
-                               end=lambda at: at in (len(word), len(typed)))
+                               end=lambda at: at in (len(word), len(typed)), search_rows=search_rows)
         kept = found[:10]
         if word not in [m.text for m in kept]:
             kept.append(Meant(word, 0., len(word)*math.log(1-RATE), len(word)))
         rests = [line[start+m.at:stop+self.ahead] for m in kept]
-        scores = torch.tensor(with_what_follows(self.model, prefix, kept, rests)).softmax(0).tolist()
+        scores = torch.tensor(with_what_follows(self.model, prefix, search_rows, kept, rests)).softmax(0).tolist()
         return sorted(zip(scores, kept), key=lambda pair: -pair[0])
 
-# %% ../nbs/39_spell.ipynb #a9e7c90f
+# %% ../nbs/39_spell.ipynb #89d57a4d
 @patch
 def line(self:Speller, line:str) -> list: # of Correction, with at least an even chance
     "The corrections of one line, from left to right; each is made before what follows it is looked at."
     found = []
     prefix = read_prompt(self.model, '\n')
+    search_rows = SearchRows()
     mended = ''                                                  # of the line so far
     done = 0                                                     # letters of the line that are in it
     for start, end in suspicious(self.model, line, self.nats):
@@ -180,7 +185,7 @@ def line(self:Speller, line:str) -> list: # of Correction, with at least an even
             prefix.logits = read_rows(self.model, [piece.encode()], prefix.cache, prefix.logits.clone())
             prefix.text += piece
         mended, done = new, start
-        (prob, best), *others = self.candidates(prefix, line, start, end)
+        (prob, best), *others = self.candidates(prefix, search_rows, line, start, end)
         typed = line[start:start+best.at]
         if best.text==typed or prob<.5:
             continue

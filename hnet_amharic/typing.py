@@ -6,13 +6,14 @@
 __all__ = ['CONSONANTS', 'VOWELS', 'ALONE', 'DOUBLED', 'LABIAL', 'MARKS', 'SAME_WORD', 'APART', 'LOWER', 'spellings', 'meanings',
            'is_latin', 'latin_options', 'type_amharic', 'sera', 'latinized']
 
-# %% ../nbs/40_typing.ipynb #25e4b9ea
+# %% ../nbs/40_typing.ipynb #c27ab414
 import math, random
 from collections import defaultdict
 from functools import lru_cache
 from .text import normalize
 from .generation import check_prompt, read_prompt
 from .model import load_default
+from .suggest import SearchRows
 from .channel import Option, spelled, what_was_meant
 
 # %% ../nbs/40_typing.ipynb #bcf7bef9
@@ -97,7 +98,7 @@ def latin_options(typed:str, at:int) -> list: # of Option
         found.append(Option(end-at, spelled(typed[at:end]), SAME_WORD))
     return found
 
-# %% ../nbs/40_typing.ipynb #518445ae
+# %% ../nbs/40_typing.ipynb #5e788866
 def type_amharic(
     text:str,      # in Latin letters, or partly so; any number of lines
     model=None,    # None: the shipped one
@@ -108,10 +109,11 @@ def type_amharic(
     model = model or load_default()
     check_prompt(text)
     out = []
+    prefix = read_prompt(model, context or '\n')
+    search_rows = SearchRows()
     for line in normalize(text).split('\n'):
         if any(map(is_latin, line)):
-            prefix = read_prompt(model, context or '\n')
-            best = what_was_meant(model, prefix, line, latin_options, width, per_letter=1.6)
+            best = what_was_meant(model, prefix, line, latin_options, width, per_letter=1.6, search_rows=search_rows)
             line = best[0].text if best else line
         out.append(line)
     return '\n'.join(out)
