@@ -16,7 +16,7 @@ demo: $(READY)  ## train a few minutes on the embedded sample, then write Amhari
 test: check  ## check, run every notebook, then the tests in tests/
 	@echo "Running the notebooks ..."
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest -ra --durations=5 tests
+	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/python -m pytest -ra --durations=5 -n 2 --dist loadfile tests
 
 slow: $(READY)  ## what `make test` leaves out: slow cells and long fuzzing, with the time each takes
 	@OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --flags slow --n_workers 1 --do_print --timing

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['no_autocast', 'RMSNorm', 'Linear', 'SwiGLU', 'frequencies', 'angles', 'rotate', 'Reach', 'sdpa', 'attend', 'KVCache',
-           'Places', 'Span', 'put_rows', 'push', 'extend', 'Attention', 'leak', 'cut_gap', 'parse_layout', 'dropped',
-           'Block', 'run_layer']
+           'Places', 'Span', 'put_rows', 'push', 'extend', 'Attention', 'leak', 'cut_gap', 'parse_layout',
+           'dropout_mask', 'dropped', 'Block', 'run_layer']
 
 # %% ../nbs/06_layers.ipynb #75bd2660
 import math, re
@@ -312,7 +312,7 @@ def push(cache:KVCache, k:Tensor, v:Tensor, at:Places):
     cache.v[rows,:,at.slot] = v[:,:,0].to(cache.v.dtype)
     cache.seen[rows] += 1
 
-# %% ../nbs/06_layers.ipynb #44fdcf68
+# %% ../nbs/06_layers.ipynb #4bf37653
 def extend(cache:KVCache, k:Tensor, v:Tensor, at:Places):
     "Add new positions; returns the keys and values that they can see, old ones first."
     def of_rows(ring):
@@ -322,9 +322,9 @@ def extend(cache:KVCache, k:Tensor, v:Tensor, at:Places):
         return [of_rows(ring[:,:,:at.filled]).to(k.dtype) for ring in (cache.k, cache.v)]
     def both(ring, new):
         "Old and new positions; the ring takes the new ones."
-        past = of_rows(ring[:,:,:at.past])
+        past = of_rows(ring if at.order is not None else ring[:,:,:at.past])
         if at.order is not None:
-            past = past.gather(2, at.order[:,None,:,None].expand_as(past))
+            past = past.gather(2, at.order[:,None,:,None].expand(-1, ring.shape[1], -1, ring.shape[3]))
         together = torch.cat([past.to(new.dtype), new], 2)
         rows = at.row if at.rows is None else at.rows[at.row]
         ring[rows,:,at.slot] = new[at.row,:,at.new].to(ring.dtype)
@@ -426,11 +426,19 @@ def parse_layout(layout:str) -> str: # one letter per layer
                          "by a count, as in 'm4' or 'T1m4'")
     return ''.join(c*int(n) for c,n in re.findall(r'([mMtT])(\d+)', layout))
 
-# %% ../nbs/06_layers.ipynb #4356b178
+# %% ../nbs/06_layers.ipynb #e2eede2a
+def dropout_mask(y:Tensor, p:float) -> Tensor: # of the shape and precision of y
+    """0 where a number of y is dropped, elsewhere what keeps the mean. The probability is p, rounded to 256ths and
+    neither 0 nor 1."""
+    level = min(max(round(256*p), 1), 255)
+    tosses = torch.empty(-(-y.numel()//8), dtype=torch.long).random_(-2**63, None).view(torch.uint8)
+    return (tosses[:y.numel()].view(y.shape)>=level).to(y.dtype).mul_(256/(256-level))
+
 def dropped(layer:nn.Module, y:Tensor, scale:Tensor|None=None) -> Tensor: # y of any shape
     "A branch of a layer, with `layer.dropout` of its numbers dropped while it trains, times `scale`."
     if layer.dropout and layer.training:
-        y = F.dropout(y, layer.dropout)
+        by_bytes = y.device.type=='cpu' and not torch.compiler.is_compiling()
+        y = y*dropout_mask(y, layer.dropout) if by_bytes else F.dropout(y, layer.dropout)
     return y if scale is None else scale*y
 
 # %% ../nbs/06_layers.ipynb #0578b3ae

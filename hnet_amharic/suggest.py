@@ -151,14 +151,14 @@ class SearchRows:
         self.furthest = max(self.furthest, self.at)
         return logits
 
-# %% ../nbs/18_suggest.ipynb #f661f839
+# %% ../nbs/18_suggest.ipynb #df611b13
 class Suggester:
     "Suggests words for a text that grows."
     def __init__(self,
         model,
         width:int=8,       # beginnings that are carried on in a round
         max_chars:int=16,  # longest ending
-        share:float=.02,   # words less likely than this share of the likeliest are not looked for
+        share:float=.005,  # words less likely than this share of the likeliest are not looked for
         guard='default'):  # 'default', None (off), or an object with check(text)
         self.model = check_model(model)
         self.width = width
