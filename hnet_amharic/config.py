@@ -259,7 +259,7 @@ def read_config(
     except ValueError as e:
         raise ValueError(f'{path}: {e}') from None
 
-# %% ../nbs/12_config.ipynb #032791f9
+# %% ../nbs/12_config.ipynb #1a010a91
 @patch(cls_method=True)
 def scaled(cls:HNetConfig,
     depth:int, # layers of the backbone; even
@@ -277,4 +277,4 @@ def scaled(cls:HNetConfig,
                d_model=64*depth, n_backbone_layers=depth, n_heads=depth, n_kv_heads=shared(depth),
                ff=32*round(35*size**1.45), n_dechunk_heads=heads, dechunk_ff=32*round(4*depth/3), layer_dropout=.1)
     batch = 2**max(0, round(math.log2(8*size**2)))
-    return cls(**{**cfg, **changes}), Recipe(batch_size=batch, length=1024, lr=float(f'{1e-3/size:.2g}'))
+    return cls(**{**cfg, **changes}), Recipe(batch_size=batch, length=1024, lr=float(f'{3e-4/size:.2g}'))

@@ -4,29 +4,32 @@
 
 # %% auto #0
 __all__ = ['HOW', 'OUTSIDE_IN', 'RATES', 'RowLoader', 'padded', 'answer_rows', 'report_cut', 'HeadedModel', 'LowRank',
-           'is_adapted', 'add_adapters', 'merge_adapters', 'gradual_schedule', 'Bits', 'Scored', 'task_learner',
+           'is_adapted', 'add_adapters', 'merge_adapters', 'gradual_schedule', 'Bits', 'Scored', 'Trim', 'task_learner',
            'row_dls', 'adapt', 'fingerprint', 'save_task', 'read_task', 'load_task', 'base_of']
 
-# %% ../nbs/32_finetune.ipynb #1147279c
+# %% ../nbs/32_finetune.ipynb #eb15c749
 import hashlib, json, math
 import numpy as np, torch
 from torch import nn, Tensor
 from torch.nn.utils import parametrize
 from safetensors.torch import save_file
 from fastcore.basics import patch
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Metric
+from fastai.torch_core import default_device
 from .text import PAD
 from .files import atomic_write, full_path, read_json, write_text
 from .data import ByteCorpus, stable_key
 from .windows import get_dls
 from .config import HNetConfig
 from .model import ByteModel, build_model, load_default, load_tensors
+from .optim import trim_heap
 from .training import HNetLearner, hnet_learner, next_byte_loss
 from .unfreezing import ProgressiveUnfreezing
 
-# %% ../nbs/32_finetune.ipynb #40b331fa
+# %% ../nbs/32_finetune.ipynb #12b3e23e
 class RowLoader(DataLoader):
     "Batches of rows of about equal length. Where it stands is three numbers."
     pool = 32   # batches whose rows are sorted by length together
@@ -37,10 +40,11 @@ class RowLoader(DataLoader):
         bs:int,       # rows per batch
         seed:int=0,
         shuffle:bool=True, # False: from the longest to the shortest, as for validation
-        device=None,
+        device=None,       # None: fastai's default device
         n_inp:int=None):   # tensors of a batch that the model gets; None: all but the last
         if not rows:
             raise ValueError('there are no rows to train on, or to validate on')
+        device = default_device() if device is None else torch.device(device)
         super().__init__(rows, bs=int(bs), indexed=True, n=len(rows), device=device)
         self.rows, self.collate, self.seed, self.mixed = rows, collate, seed, shuffle
         self.sizes = np.asarray(sizes)
@@ -215,7 +219,7 @@ def fine_tune(self:HNetLearner,
     gradual = [ProgressiveUnfreezing(gradual_schedule(self.model, epochs))] if how=='gradual' and not minutes else []
     self.fit_wsd(10_000 if minutes else epochs, lr, minutes, warmup=.1, decay=.9, floor=0., cbs=gradual)
 
-# %% ../nbs/32_finetune.ipynb #4ae365fb
+# %% ../nbs/32_finetune.ipynb #3e703fc3
 class Bits(Metric):
     "Mean loss of a row in bits: what validation chooses by."
     name = 'bits'
@@ -244,6 +248,13 @@ class Scored(Metric):
     def name(self):
         return self._name
 
+class Trim(Callback):
+    "Gives free memory back to the system every few batches: of rows of many lengths too little of it is used again."
+    every = 4
+    def after_batch(self):
+        if self.training and self.dls.device.type=='cpu' and self.iter%self.every==self.every-1:
+            trim_heap()
+
 def task_learner(
     dls, model:ByteModel, # DataLoaders of RowLoaders
     loss_func=next_byte_loss,
@@ -261,7 +272,7 @@ def task_learner(
     learn = hnet_learner(dls, model, lr or (2e-3 if how=='adapters' else 1e-3), wd=.01, loss_func=loss_func,
                          metrics=metrics, calibrate=False, lr_mults={} if how=='adapters' else RATES, **kwargs)
     learn.how = how
-    return learn
+    return learn.add_cb(Trim())
 
 def row_dls(train:RowLoader, valid:RowLoader) -> DataLoaders:
     "Both loaders."
