@@ -110,8 +110,8 @@ with process_group('cpu'):
 """
 
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'HNET_TIMEOUT': '20', 'TORCH_CPP_LOG_LEVEL': 'FATAL'}
-RUN = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--rdzv-backend', 'c10d',
-       '--rdzv-endpoint', 'localhost:0', '--monitor-interval', '.1']
+RUN = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--rdzv-backend', 'c10d',
+       '--rdzv-endpoint', 'localhost:0', '--monitor-interval', '.1', '--nproc-per-node']
 
 def children(text:str) -> list:
     "Processes that have this text on their command line."
@@ -139,7 +139,7 @@ def train(folder, cases, n, timeout=240):
             exec(compile(TRAIN, str(script), 'exec'), {'__name__': 'train'})
         torch.set_num_threads(threads)
         return
-    done = subprocess.run([*RUN, str(script), str(plan)], env=ENV, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run([*RUN, str(n), str(script), str(plan)], env=ENV, capture_output=True, text=True, timeout=timeout)
     assert done.returncode==0, done.stdout[-3000:]+done.stderr[-6000:]
 
 def result(folder, name, n):
@@ -170,10 +170,9 @@ def trained(tmp_path_factory):
     train(folder, {'leg 3': dict(run='run', **run), 'term': dict(term=3, run='term', shard=2), 'minutes': dict(minutes=.5)}, 2)
     return folder
 
-@pytest.mark.parametrize('name', CASES)
-def test_two_are_one(trained, name):
-    "Losses of ten steps, bits per byte of the held-out text, and weights."
-    (one, about), (two, of_two) = result(trained, name, 1), result(trained, name, 2)
+def check_equal(folder, name, n):
+    "Losses of ten steps, bits per byte of the held-out text, and weights, of one process and of n."
+    (one, about), (two, of_two) = result(folder, name, 1), result(folder, name, n)
     steps, share = BOUNDS.get(name, (1e-6, 1e-4))
     names = [k for k in one if 'start '+k in one]
     gap = sum((one[k]-two[k]).double().square().sum() for k in names)**.5
@@ -184,6 +183,15 @@ def test_two_are_one(trained, name):
     assert gap<share*way
     assert about['bpb']==pytest.approx(of_two['bpb'], abs=10*steps)
     assert of_two['read']==about['read']==list(range(40))                    # every window once, by one or the other
+
+@pytest.mark.parametrize('name', CASES)
+def test_two_are_one(trained, name):
+    check_equal(trained, name, 2)
+
+def test_four_with_two_copies_of_the_model(trained):
+    "Hybrid: two copies, each in two parts."
+    train(trained, {'adamw': dict(shard=2)}, 4)
+    check_equal(trained, 'adamw', 4)
 
 def test_a_step_that_one_must_skip_is_skipped_by_both(trained):
     assert result(trained, 'no boundary and no number in one', 2)[1]['skipped']==[1, 1]
