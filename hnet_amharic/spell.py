@@ -111,14 +111,20 @@ def suspicious(model, line:str, nats:float) -> list: # of (start, end)
     costs = letter_costs(model, line)
     return [(a, b) for a, b in words_of(line) if max(costs[a:b+1])>nats and all(map(is_fidel, line[a:b]))]
 
-# %% ../nbs/39_spell.ipynb #f4094e7f
-def with_what_follows(model, prefix, search_rows, candidates:list, rests:list) -> list: # log-probabilities
-    "Model and channel of each candidate (of Meant), and of the text that follows it."
+# %% ../nbs/39_spell.ipynb #0dfeb787
+def with_what_follows(
+    model, prefix,     # text that was read before, of `read_prompt`
+    candidates:list,   # of Meant
+    rests:list,        # what follows each
+    search_rows=None,  # of earlier searches behind the same text
+) -> list:             # log-probabilities
+    "Model and channel of each candidate, and of the text that follows it."
     rows = [c.text.encode()+rest.encode() for c, rest in zip(candidates, rests)]
     sizes = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(sizes.max())), PAD)
     for i, row in enumerate(rows):
         ids[i,:len(row)] = torch.tensor(list(row))
+    search_rows = search_rows or SearchRows()
     search_rows.start(prefix.cache, len(prefix.text.encode()))
     search_rows.place([0]*len(rows))
     logp = search_rows.read(model, ids, sizes if sizes.min()<sizes.max() else None)
@@ -162,7 +168,7 @@ class Speller:
         if word not in [m.text for m in kept]:
             kept.append(Meant(word, 0., len(word)*math.log(1-RATE), len(word)))
         rests = [line[start+m.at:stop+self.ahead] for m in kept]
-        scores = torch.tensor(with_what_follows(self.model, prefix, search_rows, kept, rests)).softmax(0).tolist()
+        scores = torch.tensor(with_what_follows(self.model, prefix, kept, rests, search_rows)).softmax(0).tolist()
         return sorted(zip(scores, kept), key=lambda pair: -pair[0])
 
 # %% ../nbs/39_spell.ipynb #89d57a4d
