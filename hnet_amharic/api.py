@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAX_BODY', 'PAGE', 'POLICY', 'OPEN', 'as_json', 'answered', 'refusal', 'read_body', 'limited', 'gone', 'line',
-           'one_at_a_time', 'application', 'load_served', 'listen', 'address_of', 'runner', 'background', 'hnet_serve']
+           'one_at_a_time', 'application', 'load_served', 'listen', 'address_of', 'WebServer', 'runner', 'background',
+           'hnet_serve']
 
-# %% ../nbs/49_api.ipynb #7085891f
-import asyncio, hmac, json, os, socket, sys, threading, time
+# %% ../nbs/49_api.ipynb #33b5bb64
+import asyncio, hmac, json, os, signal, socket, sys, threading, time
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from fastcore.basics import patch
@@ -334,7 +335,7 @@ def load_served(folder:str='', device='cpu', base:str='') -> tuple: # model, nam
         return found.model, name, found.about
     return load_model(folder, device), name if folder else 'nano', None
 
-# %% ../nbs/49_api.ipynb #b0445227
+# %% ../nbs/49_api.ipynb #8abb67db
 def listen(host:str, port:int) -> socket.socket:
     "A socket that listens. Raises ValueError for a place that cannot be had."
     try:
@@ -348,10 +349,17 @@ def address_of(place:socket.socket) -> str:
     host,port = place.getsockname()[:2]
     return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
-def runner(server:Server, grace:float=30.) -> uvicorn.Server:
+class WebServer(uvicorn.Server):
+    "Remembers Ctrl-C: asyncio may end before it sees the signal that uvicorn raises again."
+    interrupted = False
+    def handle_exit(self, sig, frame):
+        self.interrupted |= sig==signal.SIGINT
+        super().handle_exit(sig, frame)
+
+def runner(server:Server, grace:float=30.) -> WebServer:
     "A web server for the application."
-    return uvicorn.Server(uvicorn.Config(application(server), log_level='warning', access_log=False,
-                                         timeout_graceful_shutdown=int(grace), server_header=False))
+    return WebServer(uvicorn.Config(application(server), log_level='warning', access_log=False,
+                                    timeout_graceful_shutdown=int(grace), server_header=False))
 
 @contextmanager
 def background(server:Server, port:int=0, grace:float=5.): # port 0: a free one
@@ -368,7 +376,7 @@ def background(server:Server, port:int=0, grace:float=5.): # port 0: a free one
         web.should_exit = True
         thread.join()
 
-# %% ../nbs/49_api.ipynb #fb5947e9
+# %% ../nbs/49_api.ipynb #fc9cb8ae
 @command()
 def hnet_serve(
     model:list=(),          # folder of a saved model or of a run of hnet_finetune; none: the shipped one
@@ -404,4 +412,7 @@ def hnet_serve(
     if not server.key and host not in ('127.0.0.1', 'localhost', '::1'):
         print('Everybody who can reach this machine may use the model: ask for a key with --api-key.', file=sys.stderr)
     print(f'{name} at {address}: a page in the browser, {address}/v1 for OpenAI clients. Ctrl-C stops.', flush=True)
-    runner(server, grace).run(sockets=[place])
+    web = runner(server, grace)
+    web.run(sockets=[place])
+    if web.interrupted:
+        raise KeyboardInterrupt
