@@ -28,8 +28,10 @@ print(json.dumps(sizes))
 IMPORTS = {'torch': 'import torch', 'torch and fastai.learner': 'import torch, fastai.learner',
            'hnet_amharic': 'import hnet_amharic', 'hnet_amharic.model': 'import hnet_amharic.model',
            'hnet_amharic.generation': 'import hnet_amharic.generation', 'hnet_amharic.cli': 'import hnet_amharic.cli',
-           'every module': 'import importlib, pkgutil, hnet_amharic\n'
-           '[importlib.import_module(f"hnet_amharic.{m.name}") for m in pkgutil.iter_modules(hnet_amharic.__path__)]'}
+           'every module that needs no extra': 'import contextlib, importlib, pkgutil, hnet_amharic\n'
+           'for m in pkgutil.iter_modules(hnet_amharic.__path__):\n'
+           '    with contextlib.suppress(ImportError):\n'
+           '        importlib.import_module(f"hnet_amharic.{m.name}")'}
 
 def said(command, **kwargs) -> str:
     "What a command prints, run where nothing of this folder is seen; raises what it says where it fails."
