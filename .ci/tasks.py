@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from hnet_amharic.classify import Classifier, classifier_learner, label_scores
+from hnet_amharic.classify import Classifier, classifier_learner, label_scores, textbook_probs
 from hnet_amharic.files import read_json, write_text
 from hnet_amharic.model import build_model, load_default
 from hnet_amharic.runs import read_run_options
@@ -24,13 +24,14 @@ def rows_of(run:Path):
         yield dict(task=options['task'], data=data, how=options['how'] or 'gradual', epochs=options['epochs'], part=part, **scores)
 
 def measured(train, valid, test, body, seed):
-    "Scores of the network, of n-grams and of both."
+    "Scores of the network, of n-grams, of both, and of the baseline."
     learn = classifier_learner(train, valid, body, seed=seed, how='full', progress=False, device='cpu')
     with contextlib.redirect_stdout(io.StringIO()):
         learn.fine_tune(8 if len(train)<200 else 5 if len(train)<500 else 3)
     judge = Classifier(learn.model, learn.about).fit_ngrams(train, valid)
     network, ngrams = judge.parts([e.x for e in test])
     parts = {'network': network.softmax(-1).numpy(), 'n-grams': ngrams.softmax(-1).numpy(), 'both': judge.probs([e.x for e in test])}
+    parts['baseline'] = textbook_probs(train, [e.x for e in test], judge.labels, False)
     return {part: label_scores(p, test, judge.labels, False) for part, p in parts.items()}
 
 def curve(a):
@@ -49,8 +50,8 @@ def curve(a):
                 body = load_default() if weights=='shipped' else build_model(load_default().cfg)
                 start = time.perf_counter()
                 for part, scores in measured(some, valid, [e for e in test if set(e.y)<=names], body, seed).items():
-                    if part=='network' or weights=='shipped':
-                        found.append(dict(examples=size, seed=seed, part=part, weights='' if part=='n-grams' else weights, **scores,
+                    if part in ('network', 'both') or weights=='shipped':
+                        found.append(dict(examples=size, seed=seed, part=part, weights='' if part in ('n-grams', 'baseline') else weights, **scores,
                                           minutes=(time.perf_counter()-start)/60))
                         print(found[-1], flush=True)
                 write_text(Path(a.out or 'nbs/results/curve.csv').resolve(), pd.DataFrame(found).round(4).to_csv(index=False))

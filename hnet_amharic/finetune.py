@@ -128,7 +128,7 @@ def report_cut(cut:list, length:int, n:int): # places of what was cut, of n text
     if cut:
         print(f'{len(cut):,} of {n:,} texts are longer than {length:,} bytes and were cut, the first in {cut[0]}')
 
-# %% ../nbs/32_finetune.ipynb #c2c65419
+# %% ../nbs/32_finetune.ipynb #752817fa
 class HeadedModel(ByteModel):
     "A byte model (`body`) with the head of a task (`task`): logits of the task instead of those of the next byte."
     def __init__(self, body:ByteModel, task:nn.Module):
@@ -137,12 +137,16 @@ class HeadedModel(ByteModel):
         self.task = task
         self.cfg = body.cfg
 
-    def forward(self, ids:Tensor, *more):
-        "What `task` makes of the normalised states (B, T, d), the bytes (B, T), and what comes with them."
+    def read(self, ids:Tensor) -> tuple: # HNetOutput, states (B, T, d) fp32
+        "What the body makes of bytes (B, T), and its normalised states."
         out = self.body(ids)
-        states = self.body.norm(out.states)
+        return out, self.body.norm(out.states).float()
+
+    def forward(self, ids:Tensor, *more):
+        "What `task` makes of the normalised states, the bytes, and what comes with them."
+        out, states = self.read(ids)
         with torch.autocast(ids.device.type, enabled=False):
-            out.logits = self.task(states.float(), ids, *more)
+            out.logits = self.task(states, ids, *more)
         return out
 
     def calibrate(self, ids:Tensor) -> float:

@@ -7,7 +7,7 @@ __all__ = ['LEARNERS', 'EPOCHS', 'HOLDERS', 'task_examples', 'held_out', 'task_s
            'running_texts', 'hnet_finetune', 'predictions', 'write_frame', 'hnet_predict', 'hnet_chat', 'hnet_spell',
            'hnet_type']
 
-# %% ../nbs/48_task_cli.ipynb #e6b20766
+# %% ../nbs/48_task_cli.ipynb #09aec5fb
 import json, sys
 from types import SimpleNamespace
 import numpy as np, pandas as pd
@@ -15,7 +15,7 @@ from fastprogress.core import IN_NOTEBOOK
 from .files import atomic_write, check_names, full_path, has_columns, optional, write_text
 from .tasks import KINDS, read_examples
 from .finetune import adapt, merge_adapters, read_task
-from .classify import Classifier, alarm_rank, classifier_learner, label_names, label_scores
+from .classify import Classifier, alarm_rank, classifier_learner, label_names, label_scores, textbook_probs
 from .tag import NGramTagger, Tagger, entity_scores, most_frequent, tagger_learner
 from .pairs import Dictionary, PairModel, pairs_learner, text_scores
 from .instruct import Chat, instruct_learner
@@ -26,7 +26,7 @@ from .memory import MemoryGuard
 from .runs import find_run, newest, read_run_options, write_run_options
 from .console import ask, command, given_prompts, lines_of, listed, load_model, pick_device, text_of
 
-# %% ../nbs/48_task_cli.ipynb #e22064ef
+# %% ../nbs/48_task_cli.ipynb #8412e7dd
 LEARNERS = dict(classify=classifier_learner, tag=tagger_learner, pairs=pairs_learner, instruct=instruct_learner,
                 prefer=preference_learner)
 EPOCHS = dict(classify=4, tag=5, pairs=6, instruct=4, prefer=2)   # passes, if none are asked for
@@ -53,9 +53,10 @@ def task_scores(task:str, holder, train:list, test:list) -> dict: # {name: {scor
     "Scores on examples, ours and those of the baselines."
     if task=='classify':
         network, ngrams = holder.parts([e.x for e in test])
-        probs = {'n-grams (baseline)': ngrams, 'network': network}
+        probs = {'n-grams': ngrams, 'network': network}
         probs = {name: (z.sigmoid() if holder.many else z.softmax(-1)).numpy() for name, z in probs.items()}
         probs['both'] = holder.probs([e.x for e in test])
+        probs['textbook n-grams (baseline)'] = textbook_probs(train, [e.x for e in test], holder.labels, holder.many)
         return {name: label_scores(p, test, holder.labels, holder.many) for name, p in probs.items()}
     if task=='tag':
         gold, words = [e.y for e in test], [e.x for e in test]
