@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HOW', 'OUTSIDE_IN', 'RATES', 'RowLoader', 'padded', 'answer_rows', 'report_cut', 'HeadedModel', 'LowRank',
-           'is_adapted', 'add_adapters', 'merge_adapters', 'gradual_schedule', 'Bits', 'Scored', 'Trim', 'task_learner',
-           'row_dls', 'adapt', 'fingerprint', 'save_task', 'read_task', 'load_task', 'base_of']
+           'is_adapted', 'add_adapters', 'merge_adapters', 'gradual_schedule', 'put_back_best', 'Bits', 'Scored',
+           'Trim', 'task_learner', 'row_dls', 'adapt', 'fingerprint', 'save_task', 'read_task', 'load_task', 'base_of']
 
-# %% ../nbs/32_finetune.ipynb #eb15c749
+# %% ../nbs/32_finetune.ipynb #cfdf618c
 import hashlib, json, math
 import numpy as np, torch
 from torch import nn, Tensor
@@ -26,6 +26,7 @@ from .windows import get_dls
 from .config import HNetConfig
 from .model import ByteModel, build_model, load_default, load_tensors
 from .optim import trim_heap
+from .runs import best_checkpoint, newest, read_state
 from .training import HNetLearner, hnet_learner, next_byte_loss
 from .unfreezing import ProgressiveUnfreezing
 
@@ -195,7 +196,7 @@ def merge_adapters(model:nn.Module) -> nn.Module:
             parametrize.remove_parametrizations(layer, 'weight')
     return model
 
-# %% ../nbs/32_finetune.ipynb #0f87e1ee
+# %% ../nbs/32_finetune.ipynb #3d946a20
 HOW = ('gradual', 'full', 'adapters')
 OUTSIDE_IN = [['task', 'norm', 'head'], ['dechunker'], ['backbone'], ['chunk_layer', 'chunker'], ['encoder'],
               ['embedding']]   # the order in which parts join
@@ -222,6 +223,20 @@ def fine_tune(self:HNetLearner,
     how = getattr(self, 'how', 'gradual')
     gradual = [ProgressiveUnfreezing(gradual_schedule(self.model, epochs))] if how=='gradual' and not minutes else []
     self.fit_wsd(10_000 if minutes else epochs, lr, minutes, warmup=.1, decay=.9, floor=0., cbs=gradual)
+    if hasattr(self, 'checkpoint') and not self.checkpoint.interrupted:
+        put_back_best(self)
+
+def put_back_best(learn:HNetLearner):
+    "Give the model the weights of the best validation of its run, where those of the end are worse."
+    folder = learn.checkpoint.folder
+    last, best = newest(folder), best_checkpoint(folder)
+    score = read_state(last)['valid_bpb'] if last else None
+    if best in (None, last):
+        return
+    score = learn.validate()[1] if score is None else score      # the time was up in the middle of an epoch
+    if (lowest := read_state(best)['valid_bpb'])<score:
+        learn.model.load_weights(best)
+        print(f'validation was best at {best.name} ({lowest:.3f} bits, {score:.3f} at the end): its weights are taken')
 
 # %% ../nbs/32_finetune.ipynb #3e703fc3
 class Bits(Metric):

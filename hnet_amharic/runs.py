@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'RUN_FILE', 'RunCallback', 'Throughput', 'generators', 'rng_state', 'restore_rng', 'rng_untouched',
-           'checkpoints', 'read_state', 'discard', 'replace_folder', 'find_run', 'newest', 'finished',
-           'find_checkpoint', 'write_run_options', 'read_run_options', 'contradictions', 'as_before', 'one_process',
-           'RunLearner', 'Checkpoint', 'StepLog', 'read_log', 'SampleText']
+           'checkpoints', 'read_state', 'discard', 'replace_folder', 'find_run', 'newest', 'best_checkpoint',
+           'finished', 'find_checkpoint', 'write_run_options', 'read_run_options', 'contradictions', 'as_before',
+           'one_process', 'RunLearner', 'Checkpoint', 'StepLog', 'read_log', 'SampleText']
 
 # %% ../nbs/23_runs.ipynb #af0c8849
 import csv, io, json, math, os, random, shutil, signal, sys, threading, time
@@ -104,7 +104,7 @@ def replace_folder(new:Path, place:Path):
     os.replace(new, place)
     discard(old)
 
-# %% ../nbs/23_runs.ipynb #ec7c0aa5
+# %% ../nbs/23_runs.ipynb #877381d0
 RUN_FILE = 'run.yaml'
 
 def find_run(path) -> Path:
@@ -119,6 +119,12 @@ def find_run(path) -> Path:
 def newest(folder):
     "The newest checkpoint of a run, or None."
     return next(reversed(checkpoints(folder)), None)
+
+def best_checkpoint(folder):
+    "The checkpoint of a run whose validation was best, or None."
+    scores = {path: read_state(path)['valid_bpb'] for path in checkpoints(folder)}
+    scores = {path: score for path, score in scores.items() if score is not None}
+    return min(scores, key=scores.get, default=None)
 
 def finished(folder) -> bool:
     "Has a run done all its epochs? Such a run can be prolonged."
@@ -397,7 +403,7 @@ def read_tensors(self:Checkpoint, folder:Path, groups:list):
     self.model.load_weights(folder)
     self.keep_again(load_file(folder/'training.safetensors'), groups)
 
-# %% ../nbs/23_runs.ipynb #58ae634a
+# %% ../nbs/23_runs.ipynb #caaa6302
 @patch
 def write(self:Checkpoint, folder:Path, valid_bpb:float):
     "The files of a checkpoint; without the last one it is none."
@@ -437,10 +443,9 @@ def save(self:Checkpoint, valid_bpb:float=None):
         raise OSError(f'the checkpoint of step {self.learn.step} could not be written to {place.parent}: {e}. The '
                       'earlier ones are whole; make room on the disk, then continue with --resume auto') from None
     self.saved_step = self.learn.step
-    scores = {path: read_state(path)['valid_bpb'] for path in checkpoints(self.folder)}
-    best = min(scores, key=lambda path: scores[path] or math.inf)
-    for old in [*scores][:-self.keep]:
-        if old!=best or scores[old] is None:
+    best = best_checkpoint(self.folder)
+    for old in checkpoints(self.folder)[:-self.keep]:
+        if old!=best:
             discard(old)
 
 # %% ../nbs/23_runs.ipynb #f1b86bed
