@@ -121,7 +121,7 @@ def label_loader(
     report_cut(cut, length, len(examples))
     return RowLoader(rows, [len(data) for data, _ in rows], label_rows, bs, seed, shuffle, device)
 
-# %% ../nbs/33_classify.ipynb #4efa8c89
+# %% ../nbs/33_classify.ipynb #86720171
 def pooled_states(model:HeadedModel, data:list, bs:int=32, progress:bool=False) -> Tensor: # (texts, 3d) fp32, CPU
     "What the head sees of each text (bytes)."
     order = sorted(range(len(data)), key=lambda i: -len(data[i]))
@@ -157,6 +157,8 @@ def logistic_regression(x:Tensor, y:Tensor, loss:LabelLoss, n:int, strength:floa
 def start_head(model:HeadedModel, rows:list, loss:LabelLoss, most:int=4000, seed:int=0, progress:bool=False):
     "Make the head the logistic regression on `most` of the rows of (bytes, target)."
     some = np.random.default_rng(seed).permutation(len(rows))[:most]
+    if progress:
+        print(f'reading {len(some):,} texts for the head to start from', flush=True)
     x = pooled_states(model, [rows[i][0] for i in some], progress=progress)
     y = torch.stack([rows[i][1] for i in some])
     head = model.task.out

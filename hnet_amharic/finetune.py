@@ -196,8 +196,8 @@ def merge_adapters(model:nn.Module) -> nn.Module:
             parametrize.remove_parametrizations(layer, 'weight')
     return model
 
-# %% ../nbs/32_finetune.ipynb #3d946a20
-HOW = ('gradual', 'full', 'adapters')
+# %% ../nbs/32_finetune.ipynb #6152123b
+HOW = ('gradual', 'full', 'adapters', 'head')
 OUTSIDE_IN = [['task', 'norm', 'head'], ['dechunker'], ['backbone'], ['chunk_layer', 'chunker'], ['encoder'],
               ['embedding']]   # the order in which parts join
 RATES = dict(task=1., head=.5, byte=.5, chunk=.4, backbone=.4, embedding=.2, tables=.2)   # of that of the head
@@ -238,7 +238,7 @@ def put_back_best(learn:HNetLearner):
         learn.model.load_weights(best)
         print(f'validation was best at {best.name} ({lowest:.3f} bits, {score:.3f} at the end): its weights are taken')
 
-# %% ../nbs/32_finetune.ipynb #3e703fc3
+# %% ../nbs/32_finetune.ipynb #3bda3ec3
 class Bits(Metric):
     "Mean loss of a row in bits: what validation chooses by."
     name = 'bits'
@@ -278,7 +278,7 @@ def task_learner(
     dls, model:ByteModel, # DataLoaders of RowLoaders
     loss_func=next_byte_loss,
     metrics=None,         # columns of the table
-    how:str='gradual',    # gradual, full or adapters
+    how:str='gradual',    # gradual, full, adapters or head
     lr:float=None,        # highest rate; None: 1e-3, for adapters 2e-3
     rank:int=8,           # of the adapters
     **kwargs,             # of `hnet_learner`, such as folder and resume
@@ -288,6 +288,9 @@ def task_learner(
         raise ValueError(f'how={how!r}: choose {", ".join(HOW)}')
     if how=='adapters':
         add_adapters(model, rank)
+    if how=='head':
+        for name, p in model.named_parameters():
+            p.requires_grad_(name.removeprefix('body.').split('.')[0] in OUTSIDE_IN[0])
     learn = hnet_learner(dls, model, lr or (2e-3 if how=='adapters' else 1e-3), wd=.01, loss_func=loss_func,
                          metrics=metrics, calibrate=False, lr_mults={} if how=='adapters' else RATES, **kwargs)
     learn.how = how

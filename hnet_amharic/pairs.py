@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['fitted', 'dialogue_loader', 'dialogue_learner', 'pairs_learner', 'Answer', 'write_answers', 'answers', 'Beam',
-           'beam_answer', 'text_scores', 'PairModel', 'Dictionary']
+           'beam_answer', 'text_scores', 'PairModel', 'Dictionary', 'first_words']
 
-# %% ../nbs/35_pairs.ipynb #07664e00
+# %% ../nbs/35_pairs.ipynb #2c57fa22
 from collections import Counter
 from dataclasses import replace
+from statistics import median
 import torch
 from fastcore.meta import delegates
 from .text import ASSISTANT, EOS, USER, UTF8_NEXT, encode, normalize, utf8_allowed
 from .generation import Batch, Continuation, GenerationOptions, next_logits, read_rows
 from .model import ByteModel, evaluating, load_default
 from .suggest import SearchRows
-from .tasks import Example, dialogue_bytes, pair_turns
+from .tasks import dialogue_bytes, pair_turns
 from .finetune import (RowLoader, answer_rows, fingerprint, load_task, report_cut, row_dls, save_task,
                                    task_learner)
 
@@ -150,25 +151,27 @@ def beam_answer(
     ended = ended or [(0., max(beams, key=lambda b: b.nats).bytes)]
     return max(ended)[1].decode(errors='ignore').strip()
 
-# %% ../nbs/35_pairs.ipynb #036ece6f
+# %% ../nbs/35_pairs.ipynb #c17ea722
 def text_scores(
     guesses:list, wanted:list, # of str
 ) -> dict:
-    "chrF, BLEU, character error rate and exact matches. Raises ImportError, ValueError."
+    "chrF, BLEU and ROUGE-L (0 to 100), character error rate and share of exact matches. Raises ImportError, ValueError."
     try:
         import sacrebleu
-        from rapidfuzz.distance import Levenshtein
+        from rapidfuzz.distance import LCSseq, Levenshtein
     except ImportError as e:
         raise ImportError(f"{e}: scores of texts need pip install 'hnet_amharic[tasks]'") from None
     if len(guesses)!=len(wanted) or not wanted:
         raise ValueError(f'{len(guesses)} texts and {len(wanted)} to compare them with')
     errors = sum(Levenshtein.distance(g, w) for g, w in zip(guesses, wanted))
+    rouge = [200*LCSseq.similarity(g, w)/max(1, len(g)+len(w)) for g, w in zip(guesses, wanted)]
     return dict(chrf=sacrebleu.corpus_chrf(guesses, [wanted]).score,
                 bleu=sacrebleu.corpus_bleu(guesses, [wanted]).score,
+                rouge_l=sum(rouge)/len(rouge),
                 character_error=errors/max(1, sum(map(len, wanted))),
                 exact=sum(g==w for g, w in zip(guesses, wanted))/len(wanted))
 
-# %% ../nbs/35_pairs.ipynb #7769c5f5
+# %% ../nbs/35_pairs.ipynb #8199a4ef
 class PairModel:
     "A model of pairs or of conversations from a folder."
     def __init__(self, model:ByteModel, about:dict):
@@ -212,3 +215,8 @@ class Dictionary:
     def predict(self, texts:list) -> list: # of str
         "Each word that is known becomes another; the others stay."
         return [' '.join(self.best.get(word.lower(), (word,))[0] for word in text.split()) for text in texts]
+
+def first_words(train:list, texts:list) -> list: # of Example, of str; of str
+    "A baseline for headlines: the first words of each text, no more letters than answers usually have."
+    usual = int(median(len(e.y) for e in train))
+    return [text if len(text)<=usual else text[:usual+1].rpartition(' ')[0] or text[:usual] for text in texts]

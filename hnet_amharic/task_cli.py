@@ -7,7 +7,7 @@ __all__ = ['LEARNERS', 'EPOCHS', 'HOLDERS', 'task_examples', 'held_out', 'task_s
            'running_texts', 'hnet_finetune', 'predictions', 'write_frame', 'hnet_predict', 'hnet_chat', 'hnet_spell',
            'hnet_type']
 
-# %% ../nbs/48_task_cli.ipynb #09aec5fb
+# %% ../nbs/48_task_cli.ipynb #b545ac8f
 import json, sys
 from types import SimpleNamespace
 import numpy as np, pandas as pd
@@ -17,7 +17,7 @@ from .tasks import KINDS, read_examples
 from .finetune import adapt, merge_adapters, read_task
 from .classify import Classifier, alarm_rank, classifier_learner, label_names, label_scores, textbook_probs
 from .tag import NGramTagger, Tagger, entity_scores, most_frequent, tagger_learner
-from .pairs import Dictionary, PairModel, pairs_learner, text_scores
+from .pairs import Dictionary, PairModel, first_words, pairs_learner, text_scores
 from .instruct import Chat, instruct_learner
 from .prefer import preference_learner
 from .spell import Speller
@@ -26,7 +26,7 @@ from .memory import MemoryGuard
 from .runs import find_run, newest, read_run_options, write_run_options
 from .console import ask, command, given_prompts, lines_of, listed, load_model, pick_device, text_of
 
-# %% ../nbs/48_task_cli.ipynb #8412e7dd
+# %% ../nbs/48_task_cli.ipynb #fa639e7f
 LEARNERS = dict(classify=classifier_learner, tag=tagger_learner, pairs=pairs_learner, instruct=instruct_learner,
                 prefer=preference_learner)
 EPOCHS = dict(classify=4, tag=5, pairs=6, instruct=4, prefer=2)   # passes, if none are asked for
@@ -66,8 +66,8 @@ def task_scores(task:str, holder, train:list, test:list) -> dict: # {name: {scor
                 for name, guess in guesses.items()}
     if task=='pairs':
         asked, wanted = [e.x for e in test], [e.y for e in test]
-        guesses = {'copy (baseline)': asked, 'dictionary (baseline)': Dictionary(train).predict(asked),
-                   'network': holder.predict(asked)}
+        guesses = {'copy (baseline)': asked, 'first words (baseline)': first_words(train, asked),
+                   'dictionary (baseline)': Dictionary(train).predict(asked), 'network': holder.predict(asked)}
         return {name: text_scores(guess, wanted) for name, guess in guesses.items()}
     return {}
 
@@ -110,7 +110,7 @@ def running_texts(task:str, examples:list) -> list: # of str
         raise ValueError(f'--adapt-epochs is for classify, tag and pairs: {task} learns from conversations')
     return [e.y if task=='pairs' else e.x if task=='classify' else ' '.join(e.x) for e in examples]
 
-# %% ../nbs/48_task_cli.ipynb #56c2a9e1
+# %% ../nbs/48_task_cli.ipynb #436bee8a
 @command()
 def hnet_finetune(
     task:str,              # classify, tag, pairs, instruct or prefer
@@ -120,7 +120,7 @@ def hnet_finetune(
     test:str='',           # file to measure on at the end; empty: the validation examples
     valid_share:float=.15, # share of the examples that is held out
     init:str='',           # language model to start from; empty: the shipped one
-    how:str='',            # gradual, full or adapters; empty: gradual, for prefer adapters
+    how:str='',            # gradual, full, adapters or head; empty: gradual, for prefer adapters
     rank:int=8,            # of the adapters
     adapt_epochs:int=0,    # first continue the language model on the texts, so many times through
     epochs:int=0,          # passes through the examples; 0: what suits the task
