@@ -1,17 +1,18 @@
 """Scores of runs of hnet_finetune as one table, and learning curves of a classifier.
 
     python .ci/tasks.py RUN ...                       writes nbs/results/tasks.csv
-    python .ci/tasks.py --curve topics.tsv --test dev.tsv --label-column category   writes nbs/results/curve.csv"""
+    python .ci/tasks.py --curve topics.tsv --test dev.tsv --label-column category --task topic
+                                                      adds the task to nbs/results/curve.csv"""
 import argparse
-import contextlib
-import io
-import time
 from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from hnet_amharic.classify import Classifier, classifier_learner, label_scores, textbook_probs
+import torch.nn.functional as F
+from hnet_amharic.classify import (LabelLoss, NGramClassifier, PooledHead, fit_weights, label_names, label_scores,
+                                   logistic_regression, pooled_states, targets_of, text_bytes, textbook_probs)
 from hnet_amharic.files import read_json, write_text
+from hnet_amharic.finetune import HeadedModel
 from hnet_amharic.model import build_model, load_default
 from hnet_amharic.runs import read_run_options
 from hnet_amharic.tasks import read_labelled
@@ -23,45 +24,65 @@ def rows_of(run:Path):
     for part, scores in read_json(run/'scores.json').items():
         yield dict(task=options['task'], data=data, how=options['how'] or 'gradual', epochs=options['epochs'], part=part, **scores)
 
-def measured(train, valid, test, body, seed):
-    "Scores of the network, of n-grams, of both, and of the baseline."
-    learn = classifier_learner(train, valid, body, seed=seed, how='full', progress=False, device='cpu')
-    with contextlib.redirect_stdout(io.StringIO()):
-        learn.fine_tune(8 if len(train)<200 else 5 if len(train)<500 else 3)
-    judge = Classifier(learn.model, learn.about).fit_ngrams(train, valid)
-    network, ngrams = judge.parts([e.x for e in test])
-    parts = {'network': network.softmax(-1).numpy(), 'n-grams': ngrams.softmax(-1).numpy(), 'both': judge.probs([e.x for e in test])}
-    parts['baseline'] = textbook_probs(train, [e.x for e in test], judge.labels, False)
-    return {part: label_scores(p, test, judge.labels, False) for part, p in parts.items()}
+def held(size:int) -> int:
+    "How many examples weigh network against n-grams, beside `size` to learn from."
+    return max(60, size//10)
+
+def scored(train, valid, test, names, many, states) -> dict: # examples with their numbers; {name of weights: states of all}
+    "Scores of a head on frozen states, of n-grams, of both, and of the baseline."
+    (at, learn), (at_valid, check), (at_test, judge) = (zip(*part) for part in (train, valid, test))
+    y, y_valid = (targets_of(part, names) for part in (learn, check))
+    if not many:
+        y, y_valid = y.argmax(1), y_valid.argmax(1)
+    loss = LabelLoss(y)
+    ngrams = NGramClassifier(names).fit(learn)
+    logits = {('n-grams', ''): ngrams.logits([e.x for e in judge])}
+    checked = ngrams.logits([e.x for e in check])
+    for name, x in states.items():
+        weight, bias = logistic_regression(x[list(at)], y, loss, len(names))
+        z, z_valid = (F.linear(x[list(part)], weight, bias) for part in (at_test, at_valid))
+        a, b = fit_weights([z_valid, checked], y_valid)
+        logits |= {('network', name): z, ('both', name): a*z+b*logits['n-grams', '']}
+    probs = {key: (z.sigmoid() if many else z.softmax(-1)).numpy() for key, z in logits.items()}
+    probs['baseline', ''] = textbook_probs(learn, [e.x for e in judge], names, many)
+    return {key: label_scores(p, judge, names, many) for key, p in probs.items()}
 
 def curve(a):
-    "Rows of the learning curve; the file grows with each, so that what is done stays."
-    train, test = (read_labelled(file, label_column=a.label_column) for file in (a.curve, a.test))
+    "The learning curve of a classifier on frozen states, as a file."
+    columns = dict(text_column=a.text_column, label_column=a.label_column)
+    train, test = (read_labelled(file, **columns) for file in (a.curve, a.test))
+    names, many = label_names(train)
+    states = {}
+    for name in ('shipped', 'random'):
+        torch.manual_seed(0)
+        body = load_default() if name=='shipped' else build_model(load_default().cfg)
+        model = HeadedModel(body, PooledHead(body.cfg.d_byte, len(names))).eval()
+        states[name] = pooled_states(model, [text_bytes(e.x, 512) for e in train+test], progress=True)
     found = []
     for seed in range(a.seeds):
         order = np.random.default_rng(seed).permutation(len(train))
-        for size in a.sizes:
-            some = [train[i] for i in order[:size]]
-            valid = [train[i] for i in order[size:size+max(60, size//10)]] or some[:60]
-            names = {label for e in some for label in e.y}
-            valid = [e for e in valid if set(e.y)<=names]
-            for weights in ('shipped', 'random'):
-                torch.manual_seed(seed)
-                body = load_default() if weights=='shipped' else build_model(load_default().cfg)
-                start = time.perf_counter()
-                for part, scores in measured(some, valid, [e for e in test if set(e.y)<=names], body, seed).items():
-                    if part in ('network', 'both') or weights=='shipped':
-                        found.append(dict(examples=size, seed=seed, part=part, weights='' if part in ('n-grams', 'baseline') else weights, **scores,
-                                          minutes=(time.perf_counter()-start)/60))
-                        print(found[-1], flush=True)
-                write_text(Path(a.out or 'nbs/results/curve.csv').resolve(), pd.DataFrame(found).round(4).to_csv(index=False))
+        for size in (*a.sizes, len(train)):
+            size = min(size, len(train)-held(size))
+            some = [(i, train[i]) for i in order[:size]]
+            known = sorted({label for _, e in some for label in e.y})
+            valid = [(i, train[i]) for i in order[size:size+held(size)] if set(train[i].y)<=set(known)]
+            rest = [(len(train)+i, e) for i, e in enumerate(test) if set(e.y)<=set(known)]
+            for (part, weights), scores in scored(some, valid, rest, known, many, states).items():
+                found.append(dict(task=a.task, examples=size, seed=seed, part=part, weights=weights, **scores))
+                print(found[-1], flush=True)
+    out = Path(a.out or 'nbs/results/curve.csv').resolve()
+    others = [pd.read_csv(out)] if out.exists() else []
+    others = [table[table.task!=a.task] for table in others]
+    write_text(out, pd.concat([*others, pd.DataFrame(found).round(4)]).to_csv(index=False))
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('runs', nargs='*', type=Path, help='folders of hnet_finetune')
     p.add_argument('--curve', help='labelled file to learn from')
     p.add_argument('--test', help='labelled file to test on')
+    p.add_argument('--text-column', default='')
     p.add_argument('--label-column', default='')
+    p.add_argument('--task', default='', help='what the rows of the curve are called')
     p.add_argument('--sizes', nargs='+', type=int, default=[100, 300, 1000])
     p.add_argument('--seeds', type=int, default=3)
     p.add_argument('--out', default='')

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LEARNERS', 'EPOCHS', 'HOLDERS', 'task_examples', 'held_out', 'task_scores', 'run_task', 'load_task_base',
-           'running_texts', 'hnet_finetune', 'predictions', 'write_frame', 'hnet_predict', 'hnet_chat', 'hnet_spell',
-           'hnet_type']
+           'running_texts', 'continued', 'hnet_finetune', 'predictions', 'write_frame', 'hnet_predict', 'hnet_chat',
+           'hnet_spell', 'hnet_type']
 
-# %% ../nbs/48_task_cli.ipynb #b545ac8f
-import json, sys
+# %% ../nbs/48_task_cli.ipynb #e0fe5e9e
+import inspect, json, sys
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 from fastprogress.core import IN_NOTEBOOK
@@ -23,7 +23,7 @@ from .prefer import preference_learner
 from .spell import Speller
 from .typing import type_amharic
 from .memory import MemoryGuard
-from .runs import find_run, newest, read_run_options, write_run_options
+from .runs import contradictions, find_run, finished, newest, read_run_options, write_run_options
 from .console import ask, command, given_prompts, lines_of, listed, load_model, pick_device, text_of
 
 # %% ../nbs/48_task_cli.ipynb #fa639e7f
@@ -110,7 +110,26 @@ def running_texts(task:str, examples:list) -> list: # of str
         raise ValueError(f'--adapt-epochs is for classify, tag and pairs: {task} learns from conversations')
     return [e.y if task=='pairs' else e.x if task=='classify' else ' '.join(e.x) for e in examples]
 
-# %% ../nbs/48_task_cli.ipynb #436bee8a
+# %% ../nbs/48_task_cli.ipynb #37700f1f
+def continued(given:dict, out:str) -> dict:
+    "The options of the run in `out`. Raises ValueError where one that is given contradicts them."
+    run = find_run(out)
+    saved = read_run_options(run)
+    if saved.get('task', given['task'])!=given['task']:
+        raise ValueError(f"{run} holds a run of {saved['task']}, not of {given['task']}")
+    defaults = {name: p.default for name, p in inspect.signature(hnet_finetune).parameters.items()}
+    told = {name: value for name, value in given.items() if value!=defaults[name]}
+    free = {name: told.pop(name) for name in ('out', 'test', 'device', 'no_progress', 'resume') if name in told}
+    for name, (was, now) in contradictions(saved, told).items():
+        if name=='epochs' and now>(was or EPOCHS[saved['task']]) and finished(run):
+            free['epochs'] = now
+            continue
+        option = '--'+name.replace('_', '-')
+        raise ValueError(f'{option} {now}: the run in {run} was started with {was or "the default"}. Leave the option '
+                         'out to continue that run, or start a new one in another folder')
+    return {**given, **saved, **free}
+
+# %% ../nbs/48_task_cli.ipynb #f31a86a9
 @command()
 def hnet_finetune(
     task:str,              # classify, tag, pairs, instruct or prefer
@@ -159,7 +178,7 @@ def hnet_finetune(
     if flag and task!='classify':
         raise ValueError(f'--flag is for classify: {task} has no labels')
     if resume:
-        given = {**given, **read_run_options(find_run(out)), 'resume': True}
+        given = continued(given, out)
     o = SimpleNamespace(**given)
     columns = dict(text_column=o.text_column, label_column=o.label_column, input_column=o.input_column,
                    output_column=o.output_column)
