@@ -29,12 +29,11 @@ from .model import ByteModel, evaluating, load_default
 from .finetune import (Bits, HeadedModel, RowLoader, Scored, fingerprint, load_task, padded,
                                    report_cut, row_dls, save_task, task_learner)
 
-# %% ../nbs/33_classify.ipynb #a11c5f09
+# %% ../nbs/33_classify.ipynb #9d1631a6
 class PooledHead(nn.Module):
     "Mean, maximum and last of the states of a text, to logits (B, labels)."
-    def __init__(self, d:int, n:int, dropout:float=.2):
+    def __init__(self, d:int, n:int):
         super().__init__()
-        self.drop = nn.Dropout(dropout)
         self.out = nn.Linear(3*d, n)
         nn.init.normal_(self.out.weight, std=.01)
         nn.init.zeros_(self.out.bias)
@@ -50,7 +49,7 @@ class PooledHead(nn.Module):
 
     def forward(self, states:Tensor, ids:Tensor) -> Tensor: # (B, labels)
         "Logits, from states (B, T, d) and bytes (B, T)."
-        return self.out(self.drop(self.pool(states, ids)))
+        return self.out(self.pool(states, ids))
 
 # %% ../nbs/33_classify.ipynb #f34ea06b
 class LabelLoss:
