@@ -21,8 +21,9 @@ def rows_of(run:Path):
     "A row for each part of a run."
     options = read_run_options(run)
     data = '/'.join(Path(options['data']).parts[-2:])
+    trained = f"{options['minutes']:g} minutes" if options['minutes'] else f"{options['epochs']} epochs"
     for part, scores in read_json(run/'scores.json').items():
-        yield dict(task=options['task'], data=data, how=options['how'] or 'gradual', epochs=options['epochs'], part=part, **scores)
+        yield dict(task=options['task'], data=data, how=options['how'] or 'gradual', trained=trained, part=part, **scores)
 
 def held(size:int) -> int:
     "How many examples weigh network against n-grams, beside `size` to learn from."
