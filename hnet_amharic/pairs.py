@@ -151,11 +151,12 @@ def beam_answer(
     ended = ended or [(0., max(beams, key=lambda b: b.nats).bytes)]
     return max(ended)[1].decode(errors='ignore').strip()
 
-# %% ../nbs/35_pairs.ipynb #c17ea722
+# %% ../nbs/35_pairs.ipynb #2060cd49
 def text_scores(
     guesses:list, wanted:list, # of str
 ) -> dict:
-    "chrF, BLEU and ROUGE-L (0 to 100), character error rate and share of exact matches. Raises ImportError, ValueError."
+    """chrF, BLEU and ROUGE-L (0 to 100), character error rate and share of exact matches.
+    Raises ImportError, ValueError."""
     try:
         import sacrebleu
         from rapidfuzz.distance import LCSseq, Levenshtein

@@ -110,7 +110,7 @@ def running_texts(task:str, examples:list) -> list: # of str
         raise ValueError(f'--adapt-epochs is for classify, tag and pairs: {task} learns from conversations')
     return [e.y if task=='pairs' else e.x if task=='classify' else ' '.join(e.x) for e in examples]
 
-# %% ../nbs/48_task_cli.ipynb #37700f1f
+# %% ../nbs/48_task_cli.ipynb #68ca0431
 def continued(given:dict, out:str) -> dict:
     "The options of the run in `out`. Raises ValueError where one that is given contradicts them."
     run = find_run(out)
