@@ -172,7 +172,7 @@ def text_scores(
                 character_error=errors/max(1, sum(map(len, wanted))),
                 exact=sum(g==w for g, w in zip(guesses, wanted))/len(wanted))
 
-# %% ../nbs/35_pairs.ipynb #8199a4ef
+# %% ../nbs/35_pairs.ipynb #425616a9
 class PairModel:
     "A model of pairs or of conversations from a folder."
     def __init__(self, model:ByteModel, about:dict):
@@ -191,12 +191,12 @@ class PairModel:
         "Write the folder of the task."
         save_task(self.model, folder, self.about, dtype)
 
-    def predict(self, texts:list, beam:int=1, **kwargs) -> list: # of str; options of `answers`
-        "What the texts become."
+    def predict(self, texts:list, beam:int=1, repetition_penalty:float=3., **kwargs) -> list: # of str; see `answers`
+        "What the texts become. The penalty keeps an unsure model out of loops; a beam takes none."
         asked = [fitted(pair_turns(normalize(text)), self.about['length'])[0] for text in texts]
         if beam>1:
             return [beam_answer(self.model, turns, beam) for turns in asked]
-        return answers(self.model, asked, **kwargs)
+        return answers(self.model, asked, repetition_penalty=repetition_penalty, **kwargs)
 
 class Dictionary:
     "A baseline: word by word, by the Dice coefficient of words that occur in the same pairs."
