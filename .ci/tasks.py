@@ -15,13 +15,14 @@ from hnet_amharic.files import read_json, write_text
 from hnet_amharic.finetune import HeadedModel
 from hnet_amharic.model import build_model, load_default
 from hnet_amharic.runs import read_run_options
+from hnet_amharic.task_cli import EPOCHS
 from hnet_amharic.tasks import read_labelled
 
 def rows_of(run:Path):
     "A row for each part of a run."
     options = read_run_options(run)
     data = '/'.join(Path(options['data']).parts[-2:])
-    trained = f"{options['minutes']:g} minutes" if options['minutes'] else f"{options['epochs']} epochs"
+    trained = f"{options['minutes']:g} minutes" if options['minutes'] else f"{options['epochs'] or EPOCHS[options['task']]} epochs"
     for part, scores in read_json(run/'scores.json').items():
         yield dict(task=options['task'], data=data, how=options['how'] or 'gradual', trained=trained, part=part, **scores)
 
