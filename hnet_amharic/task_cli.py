@@ -26,7 +26,7 @@ from .memory import MemoryGuard
 from .runs import contradictions, find_run, finished, newest, read_run_options, write_run_options
 from .console import ask, command, given_prompts, lines_of, listed, load_model, pick_device, text_of
 
-# %% ../nbs/48_task_cli.ipynb #fa639e7f
+# %% ../nbs/48_task_cli.ipynb #768f9430
 LEARNERS = dict(classify=classifier_learner, tag=tagger_learner, pairs=pairs_learner, instruct=instruct_learner,
                 prefer=preference_learner)
 EPOCHS = dict(classify=4, tag=5, pairs=6, instruct=4, prefer=2)   # passes, if none are asked for
@@ -67,7 +67,7 @@ def task_scores(task:str, holder, train:list, test:list) -> dict: # {name: {scor
     if task=='pairs':
         asked, wanted = [e.x for e in test], [e.y for e in test]
         guesses = {'copy (baseline)': asked, 'first words (baseline)': first_words(train, asked),
-                   'dictionary (baseline)': Dictionary(train).predict(asked), 'network': holder.predict(asked)}
+                   'dictionary (baseline)': Dictionary.fit(train).predict(asked), 'network': holder.predict(asked)}
         return {name: text_scores(guess, wanted) for name, guess in guesses.items()}
     return {}
 
@@ -129,7 +129,7 @@ def continued(given:dict, out:str) -> dict:
                          'out to continue that run, or start a new one in another folder')
     return {**given, **saved, **free}
 
-# %% ../nbs/48_task_cli.ipynb #f31a86a9
+# %% ../nbs/48_task_cli.ipynb #daa9eea5
 @command()
 def hnet_finetune(
     task:str,              # classify, tag, pairs, instruct or prefer
@@ -152,6 +152,7 @@ def hnet_finetune(
     label_column:str='',   # of classify; several of 0 and 1 separated by commas; empty: label, class ...
     input_column:str='',   # of pairs; empty: input, source, english ...
     output_column:str='',  # of pairs; empty: output, target, amharic ...
+    draft:bool=False,      # of pairs: a dictionary made from the examples writes a draft behind each input
     skip_bad:bool=False,   # leave out rows that cannot be read, and say so; else the first one stops
     flag:str='',           # labels that call for attention, separated by commas: chooses a threshold for hnet_safety
     resume:bool=False,     # continue the run in --out
@@ -166,7 +167,7 @@ def hnet_finetune(
       hnet_finetune classify --data topics.csv --out runs/topics
       hnet_finetune classify --data tweets.tsv --label-column anger,joy,fear --out runs/emotions
       hnet_finetune tag --data names.conll --test other.conll --out runs/names
-      hnet_finetune pairs --data translations.tsv --input-column english --output-column amharic --out runs/en-am
+      hnet_finetune pairs --data translations.tsv --input-column english --output-column amharic --draft --out runs/en-am
       hnet_finetune instruct --data chats.jsonl --how adapters --out runs/chat
       hnet_finetune prefer --data preferences.jsonl --init runs/chat/model --out runs/better
       hnet_finetune classify --out runs/topics --resume
@@ -177,6 +178,8 @@ def hnet_finetune(
         raise ValueError('--out FOLDER: say where the run goes')
     if flag and task!='classify':
         raise ValueError(f'--flag is for classify: {task} has no labels')
+    if draft and task!='pairs':
+        raise ValueError(f'--draft is for pairs: {task} has no dictionary')
     if resume:
         given = continued(given, out)
     o = SimpleNamespace(**given)
@@ -200,6 +203,7 @@ def hnet_finetune(
                     how=how, rank=o.rank, accumulate=o.accumulate, resume='auto' if resume else None,
                     progress=not o.no_progress and (IN_NOTEBOOK or sys.stdout.isatty()))
     settings.update({'lr': o.lr} if o.lr else {})
+    settings.update({'draft': True} if o.draft else {})
     holder = run_task(o.task, train, known, model, out, o.epochs, o.minutes, listed(o.flag), o.save_dtype,
                       o.init not in ('', 'shipped'), **settings)
     if holder is None:
