@@ -129,7 +129,7 @@ def continued(given:dict, out:str) -> dict:
                          'out to continue that run, or start a new one in another folder')
     return {**given, **saved, **free}
 
-# %% ../nbs/48_task_cli.ipynb #daa9eea5
+# %% ../nbs/48_task_cli.ipynb #a7e7ce29
 @command()
 def hnet_finetune(
     task:str,              # classify, tag, pairs, instruct or prefer
@@ -167,7 +167,7 @@ def hnet_finetune(
       hnet_finetune classify --data topics.csv --out runs/topics
       hnet_finetune classify --data tweets.tsv --label-column anger,joy,fear --out runs/emotions
       hnet_finetune tag --data names.conll --test other.conll --out runs/names
-      hnet_finetune pairs --data translations.tsv --input-column english --output-column amharic --draft --out runs/en-am
+      hnet_finetune pairs --data pairs.tsv --input-column english --output-column amharic --draft --out runs/en-am
       hnet_finetune instruct --data chats.jsonl --how adapters --out runs/chat
       hnet_finetune prefer --data preferences.jsonl --init runs/chat/model --out runs/better
       hnet_finetune classify --out runs/topics --resume
