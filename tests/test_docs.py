@@ -249,14 +249,14 @@ def test_fork_workflow():
 # --- imports
 
 def loaded(module):
-    "Seconds and top-level packages that importing `module` takes, in a new interpreter."
-    code = f'import sys, time; t = time.perf_counter(); import {module}; print(time.perf_counter()-t, *{{m.split(".")[0] for m in sys.modules}})'
+    "Top-level packages that importing `module` brings, in a new interpreter."
+    code = f'import sys; import {module}; print(*{{m.split(".")[0] for m in sys.modules}})'
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
-    return float(out[0]), set(out[1:])
+    return set(out)
 
 def test_imports_are_light():
     "The package itself brings nothing; writing text needs no training library and no plots."
-    seconds, mods = loaded('hnet_amharic')
-    assert seconds < 4 and not mods & {'torch', 'fastai', 'numpy', 'matplotlib', 'pandas'}, (seconds, mods)
-    _, mods = loaded('hnet_amharic.generation')
+    mods = loaded('hnet_amharic')
+    assert not mods & {'torch', 'fastai', 'numpy', 'matplotlib', 'pandas'}, mods
+    mods = loaded('hnet_amharic.generation')
     assert not mods & {'fastai', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'IPython', 'torchvision', 'datasets', 'pyarrow', 'nbdev'}, mods

@@ -277,9 +277,9 @@ def test_a_full_queue_refuses(endless):
 
 def test_time_limit(model):
     with background(Server(model, 'tiny', guard=Endless(), limits=Limits(chars=10**9), seconds=.3)) as address:
-        begun = time.time()
         status, answer = post(address, '/v1/completions', dict(prompt='ሰላም', max_tokens=10**8))
-        assert status == 200 and answer['choices'][0]['finish_reason'] == 'length' and time.time()-begun < 10
+        assert status == 200 and answer['choices'][0]['finish_reason'] == 'length'
+        assert len(answer['choices'][0]['text'])<10**6              # time ended it, not its length
 
 def test_helpers_wait_in_a_short_queue(model):
     "Scores and the like run one at a time, a few wait, the others are told to come again; spelling ends in time."
