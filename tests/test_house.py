@@ -282,6 +282,16 @@ def test_sidebar():
     numbered = [n for n in listed if n[0].isdigit()]
     assert numbered == sorted(numbered), 'the chapters in the sidebar are not in order'
 
+def test_readme_lists_what_there_is():
+    "README.md is the output of nbs/index.ipynb: it must have been run since the last chapter or command was added or named anew."
+    readme = (ROOT/'README.md').read_text(encoding='utf8')
+    for path in CHAPTERS:
+        title, line = re.match(r'# (.*)\n+> (.*)', source(read(path)['cells'][1])).groups()
+        assert f'| [{path.stem}](nbs/{path.name}) | {title} | {line} |' in readme, f'run nbs/index.ipynb: {path.name} is not as README.md says'
+    for command in settings()['console_scripts'].split():
+        name = command.split('=')[0]
+        assert f'| `{name}` |' in readme, f'run nbs/index.ipynb: README.md lacks {name}'
+
 def test_quarto_stub():
     stub = yaml.safe_load((ROOT/'nbs'/'_quarto.yml').read_text())
     assert stub['metadata-files'] == ['../_quarto.yml', 'nbdev.yml']
