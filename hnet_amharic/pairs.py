@@ -104,7 +104,7 @@ def answers(
     write_answers(model, written, batch_size)
     return [answer.written.strip() for answer in written]
 
-# %% ../nbs/35_pairs.ipynb #56a6c584
+# %% ../nbs/35_pairs.ipynb #7da5480e
 class Beam:
     "An answer in the making: bytes, log-probability, state of the UTF-8 automaton, row of the cache."
     def __init__(self, data:bytes, nats:float, state:int, row:int):
@@ -132,10 +132,11 @@ def beam_answer(
         total = torch.tensor([[b.nats] for b in beams])+logp.masked_fill(~allowed, -torch.inf)
         best, at = total.flatten().topk(2*width)
         grown = []
-        for nats, place in zip(best.tolist(), at.tolist()):
+        for rank, (nats, place) in enumerate(zip(best.tolist(), at.tolist())):
             row, byte = divmod(place, 256)
             if byte==EOS:
-                ended.append((nats/n, beams[row].bytes))
+                if rank<width:                                   # one that would have been kept had it gone on
+                    ended.append((nats/n, beams[row].bytes))
             elif nats>-torch.inf and len(grown)<width:
                 grown.append(Beam(beams[row].bytes+bytes([byte]), nats, int(UTF8_NEXT[beams[row].state,byte]), row))
         if len(ended)>=width or not grown or n==max_new_bytes:
