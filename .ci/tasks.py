@@ -24,7 +24,8 @@ def rows_of(run:Path):
     data = '/'.join(Path(options['data']).parts[-2:])
     trained = f"{options['minutes']:g} minutes" if options['minutes'] else f"{options['epochs'] or EPOCHS[options['task']]} epochs"
     for part, scores in read_json(run/'scores.json').items():
-        yield dict(task=options['task'], data=data, how=options['how'] or 'gradual', trained=trained, part=part, **scores)
+        how = (options['how'] or 'gradual')+(', with drafts' if options.get('draft') else '')
+        yield dict(task=options['task'], data=data, how=how, trained=trained, part=part, **scores)
 
 def held(size:int) -> int:
     "How many examples weigh network against n-grams, beside `size` to learn from."

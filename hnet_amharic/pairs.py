@@ -6,14 +6,16 @@
 __all__ = ['DRAFT', 'fitted', 'dialogue_loader', 'dialogue_learner', 'Answer', 'write_answers', 'answers', 'Beam', 'beam_answer',
            'text_scores', 'Dictionary', 'drafted_examples', 'first_words', 'pairs_learner', 'PairModel']
 
-# %% ../nbs/35_pairs.ipynb #2c57fa22
+# %% ../nbs/35_pairs.ipynb #db864818
+import math
 from collections import Counter
 from dataclasses import replace
 from statistics import median
 import torch
+from torch import Tensor
 from fastcore.meta import delegates
 from .text import ASSISTANT, EOS, USER, UTF8_NEXT, encode, normalize, utf8_allowed
-from .generation import Batch, Continuation, GenerationOptions, next_logits, read_rows
+from .generation import Batch, Continuation, GenerationOptions, next_logits, read_rows, repeats
 from .model import ByteModel, evaluating, load_default
 from .suggest import SearchRows
 from .tasks import dialogue_bytes, pair_turns
@@ -104,31 +106,41 @@ def answers(
     write_answers(model, written, batch_size)
     return [answer.written.strip() for answer in written]
 
-# %% ../nbs/35_pairs.ipynb #7da5480e
+# %% ../nbs/35_pairs.ipynb #101ed3c4
 class Beam:
     "An answer in the making: bytes, log-probability, state of the UTF-8 automaton, row of the cache."
     def __init__(self, data:bytes, nats:float, state:int, row:int):
         self.bytes, self.nats, self.state, self.row = data, nats, state, row
+
+    def repeats(self) -> Tensor: # (256,)
+        "How often each byte would repeat what the answer holds."
+        text = self.bytes.decode(errors='ignore')
+        return repeats(text, self.bytes[len(text.encode()):])
 
 def beam_answer(
     model:ByteModel,
     turns:list,            # of (role, text), the last one of the user
     width:int=4,           # answers that are kept
     max_new_bytes:int=900,
+    repetition_penalty:float=1., # as in GenerationOptions
 ) -> str:
     "The likeliest answer that a beam finds. Raises ValueError."
     if width<1:
         raise ValueError(f'width={width}: expected at least 1')
+    GenerationOptions(repetition_penalty=repetition_penalty)     # says what is wrong with it
     cache = model.new_cache(1)
     first = read_rows(model, [dialogue_bytes(turns)[0]+bytes([ASSISTANT])], cache, torch.empty(1, 256))
     beams, ended = [Beam(b'', 0., 0, 0)], []
     search_rows = SearchRows()
     search_rows.start(cache, 0)
-    logp = first.log_softmax(-1)
+    logits = first
     for n in range(1, max_new_bytes+1):
         states = torch.tensor([b.state for b in beams])
         allowed = utf8_allowed(states)
         allowed[:,EOS] = states==0
+        if repetition_penalty>1:
+            logits = logits-math.log(repetition_penalty)*torch.stack([b.repeats() for b in beams])
+        logp = logits.log_softmax(-1)
         total = torch.tensor([[b.nats] for b in beams])+logp.masked_fill(~allowed, -torch.inf)
         best, at = total.flatten().topk(2*width)
         grown = []
@@ -142,7 +154,7 @@ def beam_answer(
         if len(ended)>=width or not grown or n==max_new_bytes:
             break
         beams = [grown[i] for i in search_rows.place([b.row for b in grown])]
-        logp = search_rows.read(model, torch.tensor([[b.bytes[-1]] for b in beams]))[:,0].log_softmax(-1)
+        logits = search_rows.read(model, torch.tensor([[b.bytes[-1]] for b in beams]))[:,0]
     ended = ended or [(0., max(beams, key=lambda b: b.nats).bytes)]
     return max(ended)[1].decode(errors='ignore').strip()
 
@@ -213,7 +225,7 @@ def first_words(train:list, texts:list) -> list: # of Example, of str; of str
     usual = int(median(len(e.y) for e in train))
     return [text if len(text)<=usual else text[:usual+1].rpartition(' ')[0] or text[:usual] for text in texts]
 
-# %% ../nbs/35_pairs.ipynb #089221f4
+# %% ../nbs/35_pairs.ipynb #def88660
 def pairs_learner(
     train:list, valid:list, # of Example with texts in x and y
     model:ByteModel=None,   # a language model; None: the shipped one
@@ -250,11 +262,11 @@ class PairModel:
         save_task(self.model, folder, self.about, dtype)
 
     def predict(self, texts:list, beam:int=1, repetition_penalty:float=3., **kwargs) -> list: # of str; see `answers`
-        "What the texts become. The penalty keeps an unsure model out of loops; a beam takes none."
+        "What the texts become. The penalty keeps an unsure model out of loops."
         texts = [normalize(text) for text in texts]
         if 'words' in self.about:
             texts = Dictionary(self.about['words']).drafted(texts)
         asked = [fitted(pair_turns(text), self.about['length'])[0] for text in texts]
         if beam>1:
-            return [beam_answer(self.model, turns, beam) for turns in asked]
+            return [beam_answer(self.model, turns, beam, repetition_penalty=repetition_penalty) for turns in asked]
         return answers(self.model, asked, repetition_penalty=repetition_penalty, **kwargs)
