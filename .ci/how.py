@@ -1,6 +1,6 @@
 """Ways to fine-tune and their rates, compared on the package's own examples: writes nbs/results/how.csv.
 
-    python .ci/how.py [--tasks tag pairs instruct] [--epochs 3] [--seeds 1]
+    python .ci/how.py [--tasks pairs instruct tag] [--epochs 2] [--seeds 1]
 
 Every run starts from the shipped model and has the same examples, held out the same way. A row holds the best validation
 of the run, as `fine_tune` would take its weights.
@@ -16,7 +16,7 @@ from hnet_amharic.model import load_default
 from hnet_amharic.task_cli import LEARNERS, held_out
 from hnet_amharic.tasks import read_examples
 
-RATES = dict(gradual=(1e-3, 3e-4, 1e-4), full=(1e-3, 3e-4, 1e-4), adapters=(3e-3, 1e-3, 3e-4))
+RATES = dict(full=(1e-3, 3e-4), gradual=(1e-3, 3e-4), adapters=(2e-3, 6e-4))
 LENGTH = dict(tag=1024)
 
 def best_of(task:str, how:str, lr:float, seed:int, epochs:int) -> dict:
@@ -33,8 +33,8 @@ def best_of(task:str, how:str, lr:float, seed:int, epochs:int) -> dict:
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--tasks', nargs='+', default=['tag', 'pairs', 'instruct'])
-    p.add_argument('--epochs', type=int, default=3)
+    p.add_argument('--tasks', nargs='+', default=['pairs', 'instruct', 'tag'])
+    p.add_argument('--epochs', type=int, default=2)
     p.add_argument('--seeds', type=int, default=1)
     p.add_argument('--out', type=Path, default=Path(__file__).resolve().parent.parent/'nbs'/'results'/'how.csv')
     a = p.parse_args()

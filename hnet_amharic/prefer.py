@@ -6,7 +6,7 @@
 __all__ = ['answer_logprobs', 'row_logprobs', 'preference_rows', 'margins', 'PreferenceLoss', 'Preferred', 'preference_loader',
            'preference_learner', 'without_adapters', 'advantages', 'reward_loss', 'improve', 'policy_reward']
 
-# %% ../nbs/37_prefer.ipynb #a47d9245
+# %% ../nbs/37_prefer.ipynb #9e8d2e59
 from contextlib import contextmanager
 import numpy as np, torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from fastai.learner import Metric
 from .text import PAD
 from .generation import GenerationOptions
 from .model import ByteModel, evaluating, load_default
-from .tasks import Example, dialogue_bytes
+from .tasks import dialogue_bytes
 from .finetune import (RowLoader, add_adapters, answer_rows, fingerprint, is_adapted, report_cut, row_dls,
                                    task_learner)
 from .pairs import Answer, fitted, write_answers
@@ -135,7 +135,7 @@ def reward_loss(logits:Tensor, start:Tensor, y:Tensor, advantage:Tensor, kl:floa
     per_row = ((-advantage[:,None]*now+kl*apart)*valid).sum(1)/n
     return per_row.mean(), ((apart*valid).sum(1)/n).mean().item()
 
-# %% ../nbs/37_prefer.ipynb #5fc01364
+# %% ../nbs/37_prefer.ipynb #74d6cd6a
 def improve(
     model:ByteModel,       # one that answers; gets adapters, if it has none
     questions:list,        # of lists of (role, text), the last one of the user
@@ -155,6 +155,7 @@ def improve(
     if not any(map(is_adapted, model.modules())):
         add_adapters(model, rank)
     model.embedding.byte.weight.requires_grad_(False)            # the start is the model without its adapters
+    model.eval()                                                 # what is learned from is what was sampled: no dropout
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=0.)
     options = {'temperature': 1., 'top_p': 1., **options}
@@ -171,7 +172,6 @@ def improve(
         x, y = answer_rows(rows)
         with without_adapters(model), evaluating(model):
             start = model(x).logits
-        model.train()
         loss, apart = reward_loss(model(x).logits, start, y, advantages(rewards.view(per_step, group)).flatten(), kl)
         optimiser.zero_grad()
         loss.backward()
@@ -183,7 +183,6 @@ def improve(
         log.append(dict(step=step, reward=rewards.mean().item(), ended=ended, kl=apart))
         if progress:
             progress(log[-1])
-    model.eval()
     return log
 
 # %% ../nbs/37_prefer.ipynb #59042ceb

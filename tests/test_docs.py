@@ -43,6 +43,8 @@ def stage(tmp_path_factory):
     rows = (SAMPLES/'topics.tsv').read_text(encoding='utf8').split('\n')[1:41]
     for name in ('topics', 'unseen', 'new'):
         (d/f'{name}.csv').write_text('text,label\n'+''.join('"{}",{}\n'.format(*row.split('\t')) for row in rows), encoding='utf8')
+    pairs = (SAMPLES/'translations.tsv').read_text(encoding='utf8').split('\n')[:12]
+    for name in ('pairs', 'new'): (d/f'{name}.tsv').write_text('\n'.join(pairs)+'\n', encoding='utf8')
     for name in ('chats', 'preferences'):
         lines = (SAMPLES/f'{name}.jsonl').read_text(encoding='utf8').split('\n')[:6]
         (d/f'{name}.jsonl').write_text('\n'.join(lines)+'\n', encoding='utf8')
