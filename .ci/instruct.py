@@ -115,8 +115,10 @@ def ask(model:Path):
 
 def judged(model, questions:list, guard, words:set, n:int) -> dict:
     "What the policy finds in n answers that were sampled with the guard off, and the share of their words that are known."
-    asked = [questions[i%len(questions)] for i in range(n)]
-    said = answers(model, asked, max_new_chars=100, temperature=1., top_p=1., guard=None, seed=1)
+    said = []
+    while len(said)<n:                                           # another seed each time round the questions
+        said += answers(model, questions[:n-len(said)], max_new_chars=100, temperature=1., top_p=1., guard=None,
+                        seed=1+len(said))
     found = [len(guard.check(text)) for text in said]
     known = policy_reward(guard, words)
     return dict(samples=n, with_findings_per_1000=1000*sum(map(bool, found))/n,

@@ -6,7 +6,7 @@
 __all__ = ['DRAFT', 'fitted', 'dialogue_loader', 'dialogue_learner', 'Answer', 'write_answers', 'answers', 'Beam', 'beam_answer',
            'text_scores', 'Dictionary', 'drafted_examples', 'first_words', 'pairs_learner', 'PairModel']
 
-# %% ../nbs/35_pairs.ipynb #db864818
+# %% ../nbs/35_pairs.ipynb #b0839d33
 import math
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from fastcore.meta import delegates
 from .text import ASSISTANT, EOS, USER, UTF8_NEXT, encode, normalize, utf8_allowed
-from .generation import Batch, Continuation, GenerationOptions, next_logits, read_rows, repeats
+from .generation import Batch, Continuation, GenerationOptions, read_rows, repeats
 from .model import ByteModel, evaluating, load_default
 from .suggest import SearchRows
 from .tasks import dialogue_bytes, pair_turns
