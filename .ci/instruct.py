@@ -113,12 +113,12 @@ def ask(model:Path):
     for row in rows:
         print(f"{row['kind']}: {row['question']}\n    {row['answer']}\n")
 
-def judged(model, questions:list, guard, words:set, n:int) -> dict:
+def judged(model, questions:list, guard, words:set, n:int, seed:int=1) -> dict:
     "What the policy finds in n answers that were sampled with the guard off, and the share of their words that are known."
     said = []
     while len(said)<n:                                           # another seed each time round the questions
         said += answers(model, questions[:n-len(said)], max_new_chars=100, temperature=1., top_p=1., guard=None,
-                        seed=1+len(said))
+                        seed=seed+len(said))
     found = [len(guard.check(text)) for text in said]
     known = policy_reward(guard, words)
     return dict(samples=n, with_findings_per_1000=1000*sum(map(bool, found))/n,
@@ -134,12 +134,13 @@ def reward(model:Path, data:Path, texts:list, kinds:list, steps:int, n:int):
     parts = [shortened(data/'instruct'/f'{name}.jsonl', 1200) for name in ('train', 'dev')]
     learned, unseen = ([pair_turns(question(row)) for kind in kinds for row in part[kind]] for part in parts)
     random.Random(0).shuffle(learned)
-    rows = [dict(when='before', **judged(talker.model, unseen, guard, words, n))]
-    print(rows[0], flush=True)
+    rows = [dict(when=when, **judged(talker.model, unseen, guard, words, n, seed))
+            for when, seed in (('before', 1), ('before, other draws', 10**6))]      # how much is chance?
+    print(*rows, sep='\n', flush=True)
     log = improve(talker.model, learned, policy_reward(guard, words), steps=steps, max_new_chars=100, guard=None,
                   progress=lambda row: print({k: round(v, 4) for k, v in row.items()}, flush=True))
     rows.append(dict(when=f'after {steps} steps', **judged(talker.model, unseen, guard, words, n)))
-    print(rows[1])
+    print(rows[-1])
     pd.DataFrame(rows).round(4).to_csv(RESULTS/'policy.csv', index=False)
     pd.DataFrame(log).round(5).to_csv(RESULTS/'policy_log.csv', index=False)
 
