@@ -330,7 +330,7 @@ def _copy(path, offsets, new, f):
                 f.write(piece)
                 left -= len(piece)
 
-# %% ../nbs/03_data.ipynb #82c290a2
+# %% ../nbs/03_data.ipynb #650c7027
 @patch(cls_method=True)
 def build(cls:ByteCorpus, sources, cache_dir=None, filters=Filters(), workers=None): # ByteCorpus
     """Pack what `find_sources` takes, or open what was packed before from the same files. The cache is `cache_dir`,
@@ -379,7 +379,8 @@ def _pack(folder, asked, files, rules, workers=None):
         write_text(work/'meta.json', json.dumps(meta, ensure_ascii=False, indent=1))
         if not _packed(folder): # else another process was faster
             for old in [*folder.parent.glob(f'{asked}-*'), *folder.parent.glob('.packing-*')]:
-                if old.name[0] != '.' or _idle(old) > 86400:
+                replaced = _idle(old) > 86400 if old.name[0] == '.' else old != folder or not _packed(folder)
+                if replaced: # not what another process has put there meanwhile
                     shutil.rmtree(old, ignore_errors=True) # maps of it that are open stay valid
             with suppress(OSError): # another process can be faster even here; `build` opens what it left
                 os.replace(work, folder)
