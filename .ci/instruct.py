@@ -3,7 +3,7 @@
     python .ci/instruct.py mix --data FOLDER --out mix.jsonl     # a balanced part of FOLDER/instruct/train.jsonl
     hnet_finetune instruct --data mix.jsonl --how full --lr 3e-4 --batch-size 16 --epochs 2 --out runs/chat
     python .ci/instruct.py ask --model runs/chat/model           # writes nbs/results/instruct.jsonl
-    python .ci/instruct.py reward --model runs/chat/model        # writes nbs/results/policy.csv
+    python .ci/instruct.py reward --model runs/chat/model --data FOLDER --texts news.txt   # writes nbs/results/policy*.csv
 
 `ask` keeps a verdict (`follows`, filled in by hand) where the answer has not changed. `reward` trains adapters by the
 cultural policy (`improve`) and counts what the policy finds in answers before and after, with the guard off.
