@@ -1,9 +1,13 @@
-"""Scores of runs of hnet_finetune as one table, and learning curves of a classifier.
+"""Scores of runs of hnet_finetune as one table, learning curves of a classifier, and translation by phrases alone.
 
     python .ci/tasks.py RUN ...                       writes nbs/results/tasks.csv
     python .ci/tasks.py --curve topics.tsv --test dev.tsv --label-column category --task topic
-                                                      adds the task to nbs/results/curve.csv"""
+                                                      adds the task to nbs/results/curve.csv
+    python .ci/tasks.py --phrases FOLDER              translates the dev files of FOLDER/parallel, both ways, with phrase
+                                                      books of its training files: nbs/results/phrases.csv"""
 import argparse
+import csv
+import time
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -15,8 +19,10 @@ from hnet_amharic.files import read_json, write_text
 from hnet_amharic.finetune import HeadedModel
 from hnet_amharic.model import build_model, load_default
 from hnet_amharic.runs import read_run_options
+from hnet_amharic.pairs import text_scores
+from hnet_amharic.phrases import PhraseBook
 from hnet_amharic.task_cli import EPOCHS
-from hnet_amharic.tasks import read_labelled
+from hnet_amharic.tasks import Example, read_labelled
 
 def rows_of(run:Path):
     "A row for each part of a run."
@@ -78,10 +84,30 @@ def curve(a):
     others = [table[table.task!=a.task] for table in others]
     write_text(out, pd.concat([*others, pd.DataFrame(found).round(4)]).to_csv(index=False))
 
+def phrases(folder:Path, out:str):
+    "Scores of phrase books, both ways, as a file."
+    def rows(name:str) -> pd.DataFrame:
+        return pd.read_csv(folder/f'{name}.tsv', sep='\t', quoting=csv.QUOTE_NONE, keep_default_na=False)
+    known = dict(software=rows('software_train'), prose=rows('prose_train'))
+    known['prose and software'] = pd.concat(known.values())
+    found = []
+    for learned, judged in (('software', 'software_dev'), ('prose', 'prose_dev'), ('prose and software', 'prose_dev')):
+        table, dev = known[learned], rows(judged)
+        for source, target in (('english', 'amharic'), ('amharic', 'english')):
+            start = time.time()
+            book = PhraseBook.fit([Example(x, y, '') for x, y in zip(table[source], table[target])])
+            took = time.time()-start
+            scores = text_scores(book.predict(list(dev[source])), list(dev[target]))
+            found.append(dict(learned=learned, judged=judged, into=target, pairs=len(table), phrases=len(book.phrases),
+                              seconds=round(took, 1), **scores))
+            print(found[-1], flush=True)
+    write_text(Path(out or 'nbs/results/phrases.csv').resolve(), pd.DataFrame(found).round(4).to_csv(index=False))
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('runs', nargs='*', type=Path, help='folders of hnet_finetune')
     p.add_argument('--curve', help='labelled file to learn from')
+    p.add_argument('--phrases', type=Path, help='folder of data for tasks')
     p.add_argument('--test', help='labelled file to test on')
     p.add_argument('--text-column', default='')
     p.add_argument('--label-column', default='')
@@ -92,6 +118,8 @@ def main():
     a = p.parse_args()
     if a.curve:
         return curve(a)
+    if a.phrases:
+        return phrases(a.phrases/'parallel', a.out)
     rows = [row for run in a.runs for row in rows_of(run)]
     write_text(Path(a.out or 'nbs/results/tasks.csv').resolve(), pd.DataFrame(rows).round(4).to_csv(index=False))
 
