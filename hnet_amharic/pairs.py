@@ -247,8 +247,8 @@ def pairs_learner(
     return learn
 
 class PairModel:
-    "A model of pairs or of conversations."
-    def __init__(self, model:ByteModel, about:dict, book:PhraseBook=None): # book: writes the drafts, if it learned with them
+    "A model of pairs or of conversations; `book` writes the drafts that it learned with, if it did."
+    def __init__(self, model:ByteModel, about:dict, book:PhraseBook=None):
         self.model = model.eval()
         self.about = dict(about, draft=book is not None)
         self.book = book
