@@ -6,7 +6,6 @@
 __all__ = ['spelled', 'any_of', 'Option', 'Way', 'Reading', 'Meant', 'opened', 'next_readings', 'read_on', 'what_was_meant']
 
 # %% ../nbs/39_channel.ipynb #5322244a
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache

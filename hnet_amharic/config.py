@@ -10,7 +10,6 @@ __all__ = ['POSITIVE', 'MULTIPLES', 'SPECIFIED', 'UNFREEZE', 'checked', 'from_na
 from dataclasses import asdict, dataclass, field, fields, replace
 import math
 from contextlib import suppress
-from pathlib import Path
 import yaml
 from fastcore.basics import patch
 from .files import PACKAGE, check_names, full_path, read_yaml, write_text

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
-from .text import BOS, EOS, decode, encode, ethiopic_share, normalize
+from .text import decode, encode, ethiopic_share, normalize
 from .files import BadData, full_path, read_json, write_text
 from .sources import find_sources, read_documents
 

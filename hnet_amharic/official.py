@@ -17,7 +17,7 @@ from torch import nn, Tensor
 from safetensors.torch import load_file, save_file
 from fastcore.basics import patch
 from .files import atomic_write, check_names, full_path, read_json
-from .layers import KVCache, Linear, no_autocast, parse_layout, put_rows
+from .layers import KVCache, Linear, no_autocast, put_rows
 from .mamba import Isotropic
 from .chunker import closing_bytes
 from .dechunker import ema, ste
