@@ -194,7 +194,7 @@ def classifier_learner(
 # %% ../nbs/33_classify.ipynb #cd830461
 class NGramClassifier:
     "Log-odds of labels from character n-grams."
-    def __init__(self, labels:list, columns:int=1<<17, strength:float=3.): # inverse regularisation
+    def __init__(self, labels:list, columns:int=1<<17, strength:float=.5): # inverse regularisation
         self.labels = labels
         self.strength = strength
         count = HashingVectorizer(preprocessor=lambda text: normalize(text, fold_homophones=True).lower(),
