@@ -94,13 +94,21 @@ def phrases(folder:Path, out:str):
     for learned, judged in (('software', 'software_dev'), ('prose', 'prose_dev'), ('prose and software', 'prose_dev')):
         table, dev = known[learned], rows(judged)
         for source, target in (('english', 'amharic'), ('amharic', 'english')):
-            start = time.time()
-            book = PhraseBook.fit([Example(x, y, '') for x, y in zip(table[source], table[target])])
-            took = time.time()-start
-            scores = text_scores(book.predict(list(dev[source])), list(dev[target]))
-            found.append(dict(learned=learned, judged=judged, into=target, pairs=len(table), phrases=len(book.phrases),
-                              seconds=round(took, 1), **scores))
-            print(found[-1], flush=True)
+            asked, wanted = list(dev[source]), list(dev[target])
+            examples = [Example(x, y, '') for x, y in zip(table[source], table[target])]
+            for seed in range(3):
+                order = np.random.default_rng(seed).permutation(len(examples))
+                for size in (100, 300, 1000, 3000, len(examples)):
+                    if seed and size==len(examples):                             # all of them in any order
+                        continue
+                    start = time.time()
+                    book = PhraseBook.fit([examples[i] for i in order[:size]])
+                    took = time.time()-start
+                    found.append(dict(learned=learned, judged=judged, into=target, pairs=size, seed=seed,
+                                      phrases=len(book.phrases), seconds=round(took, 1),
+                                      copied=text_scores(asked, wanted)['chrf'],
+                                      **text_scores(book.predict(asked), wanted)))
+                    print(found[-1], flush=True)
     write_text(Path(out or 'nbs/results/phrases.csv').resolve(), pd.DataFrame(found).round(4).to_csv(index=False))
 
 def main():
