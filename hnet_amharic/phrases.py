@@ -179,4 +179,9 @@ def save(self:PhraseBook, path):
 @patch(cls_method=True)
 def load(cls:PhraseBook, path) -> PhraseBook:
     "What `save` wrote. Raises FileNotFoundError or ValueError."
-    return cls({phrase: tuple(known) for phrase, known in read_json(path).items()})
+    found = read_json(path)
+    entries = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(known, list) and len(known)==2 and isinstance(known[0], str)
+               and isinstance(known[1], int|float) for known in entries):
+        raise ValueError(f'{path}: expected {{"phrase": ["translation", score], ...}}')
+    return cls({phrase: tuple(known) for phrase, known in found.items()})
