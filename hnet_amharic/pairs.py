@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DRAFT', 'NEVER', 'PHRASES', 'fitted', 'dialogue_loader', 'dialogue_learner', 'Answer', 'write_answers', 'answers',
-           'Beam', 'beam_answer', 'text_scores', 'drafted', 'drafted_examples', 'drafts_help', 'first_words',
-           'answer_logprobs', 'row_logprobs', 'pairs_learner', 'PairModel', 'chosen']
+           'Beam', 'beam_answer', 'text_scores', 'drafted', 'with_drafts', 'drafted_examples', 'drafts_help',
+           'first_words', 'answer_logprobs', 'row_logprobs', 'pairs_learner', 'PairModel', 'chosen']
 
 # %% ../nbs/36_pairs.ipynb #b0839d33
 import math
@@ -189,17 +189,21 @@ DRAFT = ' = '            # between an input and its draft
 NEVER = 1e9              # a margin between draft and answer that no answer gains
 PHRASES = 'phrases.json' # in the folder of a model that learned with drafts
 
-def drafted(book:PhraseBook, texts:list) -> list: # of str
+def drafted(texts:list, drafts:list) -> list: # of str
     "Texts, each with its draft behind it."
-    return [text+DRAFT+draft for text, draft in zip(texts, book.predict(texts))]
+    return [text+DRAFT+draft for text, draft in zip(texts, drafts)]
+
+def with_drafts(book:PhraseBook, examples:list) -> list: # of Example
+    "Examples with drafts of a phrase book behind their inputs."
+    asked = [e.x for e in examples]
+    return [replace(e, x=x) for e, x in zip(examples, drafted(asked, book.predict(asked)))]
 
 def drafted_examples(train:list, folds:int=5) -> list: # of Example
     "Examples with drafts behind their inputs, each by the phrase book of the other folds."
     found = [None]*len(train)
     for i in range(folds):
         others = PhraseBook.fit([e for j, e in enumerate(train) if j%folds!=i])
-        part = train[i::folds]
-        found[i::folds] = [replace(e, x=x) for e, x in zip(part, drafted(others, [e.x for e in part]))]
+        found[i::folds] = with_drafts(others, train[i::folds])
     return found
 
 def drafts_help(train:list, valid:list, least:float=5.) -> bool: # of Example
@@ -240,7 +244,7 @@ def pairs_learner(
     "A learner for pairs; `book` is its phrase book."
     book = PhraseBook.fit(train) if draft else None
     if draft:
-        valid = [replace(e, x=x) for e, x in zip(valid, drafted(book, [e.x for e in valid]))]
+        valid = with_drafts(book, valid)
         train = drafted_examples(train)
     turned = [[replace(e, x=pair_turns(e.x, e.y)) for e in examples] for examples in (train, valid)]
     learn = dialogue_learner(*turned, model, 'pairs', **kwargs)
@@ -289,7 +293,7 @@ class PairModel:
         "Answers of the network; with a book also the drafts, and by how many nats of a byte the answers are likelier."
         texts = [normalize(text) for text in texts]
         drafts = self.book.predict(texts) if self.book else None
-        asked = texts if drafts is None else [text+DRAFT+draft for text, draft in zip(texts, drafts)]
+        asked = texts if drafts is None else drafted(texts, drafts)
         asked = [fitted(pair_turns(text), self.about['length'])[0] for text in asked]
         if beam>1:
             found = [beam_answer(self.model, turns, beam, repetition_penalty=repetition_penalty) for turns in asked]

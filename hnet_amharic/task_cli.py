@@ -69,7 +69,7 @@ def task_scores(task:str, holder, train:list, test:list) -> dict: # {name: {scor
     if task=='pairs':
         asked, wanted = [e.x for e in test], [e.y for e in test]
         guesses = {'copy (baseline)': asked, 'first words (baseline)': first_words(train, asked),
-                   'phrase book (baseline)': PhraseBook.fit(train).predict(asked),
+                   'phrase book (baseline)': (holder.book or PhraseBook.fit(train)).predict(asked),
                    **holder.parts(asked)}
         return {name: text_scores(guess, wanted) for name, guess in guesses.items()}
     return {}
@@ -158,7 +158,7 @@ def hnet_finetune(
     label_column:str='',   # of classify; several of 0 and 1 separated by commas; empty: label, class ...
     input_column:str='',   # of pairs; empty: input, source, english ...
     output_column:str='',  # of pairs; empty: output, target, amharic ...
-    draft:str='auto',      # of pairs: a phrase book writes a draft behind each input: on, off, or where it helps
+    draft:str='auto',      # of pairs: drafts of a phrase book behind the inputs: on, off, or auto, where they help
     skip_bad:bool=False,   # leave out rows that cannot be read, and say so; else the first one stops
     flag:str='',           # labels that call for attention, separated by commas: chooses a threshold for hnet_safety
     resume:bool=False,     # continue the run in --out
