@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from hnet_amharic.classify import (LabelLoss, NGramClassifier, PooledHead, fit_weights, label_names, label_scores,
+from hnet_amharic.classify import (Calibration, LabelLoss, NGramClassifier, PooledHead, label_names, label_scores,
                                    logistic_regression, pooled_states, targets_of, text_bytes, textbook_probs)
 from hnet_amharic.files import read_json, write_text
 from hnet_amharic.finetune import HeadedModel
@@ -40,21 +40,23 @@ def held(size:int) -> int:
 def scored(train, valid, test, names, many, states) -> dict: # examples with their numbers; {name of weights: states of all}
     "Scores of a head on frozen states, of n-grams, of both, and of the baseline."
     (at, learn), (at_valid, check), (at_test, judge) = (zip(*part) for part in (train, valid, test))
-    y, y_valid = (targets_of(part, names) for part in (learn, check))
-    if not many:
-        y, y_valid = y.argmax(1), y_valid.argmax(1)
+    y, y_valid = (targets_of(part, names, many) for part in (learn, check))
     loss = LabelLoss(y)
     ngrams = NGramClassifier(names).fit(learn)
-    logits = {('n-grams', ''): ngrams.logits([e.x for e in judge])}
-    checked = ngrams.logits([e.x for e in check])
+    counted = [ngrams.logits([e.x for e in part]) for part in (check, judge)]
+    parts = {('n-grams', ''): [counted]}
     for name, x in states.items():
         weight, bias = logistic_regression(x[list(at)], y, loss, len(names))
-        z, z_valid = (F.linear(x[list(part)], weight, bias) for part in (at_test, at_valid))
-        a, b = fit_weights([z_valid, checked], y_valid)
-        logits |= {('network', name): z, ('both', name): a*z+b*logits['n-grams', '']}
-    probs = {key: (z.sigmoid() if many else z.softmax(-1)).numpy() for key, z in logits.items()}
-    probs['baseline', ''] = textbook_probs(learn, [e.x for e in judge], names, many)
-    return {key: label_scores(p, judge, names, many) for key, p in probs.items()}
+        read = [F.linear(x[list(part)], weight, bias) for part in (at_valid, at_test)]
+        parts |= {('network', name): [read], ('both', name): [read, counted]}
+    found = {}
+    for key, logits in parts.items():
+        checked, judged = zip(*logits)
+        calibration = Calibration(many).fit(checked, y_valid)
+        found[key] = label_scores(calibration.probs(judged), calibration, judge, names)
+    textbook = textbook_probs(learn, [e.x for e in judge], names, many)
+    found['baseline', ''] = label_scores(textbook, Calibration(many), judge, names)
+    return found
 
 def curve(a):
     "The learning curve of a classifier on frozen states, as a file."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PooledHead', 'LabelLoss', 'accuracy', 'macro_f1', 'label_names', 'targets_of', 'text_bytes', 'label_rows',
            'label_loader', 'pooled_states', 'logistic_regression', 'start_head', 'classifier_learner',
-           'NGramClassifier', 'textbook_probs', 'fit_weights', 'calibration_error', 'Classifier', 'chosen',
+           'NGramClassifier', 'textbook_probs', 'best_thresholds', 'Calibration', 'calibration_error', 'Classifier',
            'label_scores', 'alarm_rank']
 
 # %% ../nbs/33_classify.ipynb #2dadfeb4
@@ -94,9 +94,10 @@ def label_names(train:list, other:list=()) -> tuple: # sorted labels; may a text
                              f'there are {", ".join(names)}')
     return names, many
 
-def targets_of(examples:list, labels:list) -> Tensor: # (n, labels) of 0 and 1
+def targets_of(examples:list, labels:list, many:bool=True) -> Tensor: # (n, labels) of 0 and 1; one label each: (n,)
     "The labels of examples as numbers."
-    return torch.tensor([[float(name in e.y) for name in labels] for e in examples])
+    y = torch.tensor([[float(name in e.y) for name in labels] for e in examples])
+    return y if many else y.argmax(1)
 
 def text_bytes(text:str, length:int) -> bytes:
     "A text as the model reads it, between BOS and EOS, cut to `length` bytes."
@@ -233,24 +234,55 @@ def textbook_probs(train:list, texts:list, labels:list, many:bool) -> np.ndarray
     regression = LogisticRegression(max_iter=1000)
     model = make_pipeline(TfidfVectorizer(analyzer='char_wb', ngram_range=(1, 5)),
                           OneVsRestClassifier(regression) if many else regression)
-    y = targets_of(train, labels).int().numpy()
-    return model.fit([e.x for e in train], y if many else y.argmax(1)).predict_proba(texts)
+    y = targets_of(train, labels, many).int().numpy()
+    return model.fit([e.x for e in train], y).predict_proba(texts)
 
 # %% ../nbs/33_classify.ipynb #72d2f5c6
-def fit_weights(parts:list, y:Tensor) -> list: # of logits (n, labels), y (n,) or (n, labels); a number for each
-    "The weights of several logits that make the labels likeliest (L-BFGS)."
-    logs = torch.zeros(len(parts), requires_grad=True)           # logarithms, so that no weight is negative
-    optimiser = torch.optim.LBFGS([logs], lr=.5, max_iter=100, line_search_fn='strong_wolfe')
-    def cost():
-        optimiser.zero_grad()
-        z = sum(w*part for w, part in zip(logs.exp(), parts))
-        loss = F.binary_cross_entropy_with_logits(z, y) if y.dim()==2 else F.cross_entropy(z, y)
-        loss = loss+1e-3*logs.square().sum()                     # few examples do not settle everything
-        loss.backward()
-        return loss
-    with torch.enable_grad():
-        optimiser.step(cost)
-    return logs.detach().exp().tolist()
+def best_thresholds(probs:np.ndarray) -> np.ndarray: # (labels,)
+    "The thresholds of the highest F1 to be expected from the probabilities (texts, labels) of many texts."
+    high = -np.sort(-probs, axis=0)
+    given = np.arange(1, len(high)+1)[:,None]
+    return (high.cumsum(0)/(given+high.sum(0))).max(0)           # half of F1
+
+class Calibration:
+    "From the logits of one or several parts to probabilities, and from these to labels."
+    def __init__(self, many:bool, weights:list=(1., 1.), bias:list=(0.,), thresholds:list=(.5,)):
+        "One weight for each part; where a text may have `many` labels, bias and threshold for each label."
+        self.many, self.weights, self.bias, self.thresholds = many, list(weights), list(bias), list(thresholds)
+
+    def fit(self, parts:list, y:Tensor):
+        "Make labels y (n,) or (n, labels) likeliest, from logits (n, labels) of each part (L-BFGS); returns itself."
+        logs = torch.zeros(len(parts), requires_grad=True)       # logarithms, so that no weight is negative
+        bias = torch.zeros(y.shape[1] if self.many else 1, requires_grad=True)
+        optimiser = torch.optim.LBFGS([logs, bias], lr=.5, max_iter=100, line_search_fn='strong_wolfe')
+        def cost():
+            optimiser.zero_grad()
+            z = sum(w*part for w, part in zip(logs.exp(), parts))+bias
+            loss = F.binary_cross_entropy_with_logits(z, y) if self.many else F.cross_entropy(z, y)
+            loss = loss+1e-3*(logs.square().sum()+bias.square().mean())   # few examples do not settle everything
+            loss.backward()
+            return loss
+        with torch.enable_grad():
+            optimiser.step(cost)
+        self.weights, self.bias = logs.detach().exp().tolist(), bias.detach().tolist()
+        if self.many:
+            self.thresholds = best_thresholds(self.probs(parts)).tolist()
+        return self
+
+    def probs(self, parts:list) -> np.ndarray: # (texts, labels)
+        "The probability of each label."
+        z = sum(w*part for w, part in zip(self.weights, parts))+torch.tensor(self.bias)
+        return (z.sigmoid() if self.many else z.softmax(-1)).numpy()
+
+    def given(self, probs:np.ndarray) -> np.ndarray: # (texts, labels) bool
+        "Which labels are given: the likeliest; where there may be several, all above their thresholds."
+        if self.many:
+            return probs>np.array(self.thresholds, probs.dtype)
+        return probs.argmax(1)[:,None]==np.arange(probs.shape[1])
+
+    def about(self) -> dict:
+        "What it has learned, by name."
+        return dict(weights=self.weights, bias=self.bias, thresholds=self.thresholds)
 
 def calibration_error(probs:np.ndarray, right:np.ndarray, bins:int=10) -> float:
     "Mean distance between how sure predictions are and how often they are right, by tenths (ECE)."
@@ -276,37 +308,52 @@ class Classifier:
             raise ValueError('expected a list of texts, found one text')
         return [self.network_logits(texts)]+([self.ngrams.logits(texts)] if self.ngrams and len(texts) else [])
 
+    @property
+    def calibration(self) -> Calibration:
+        "What turns its logits into labels."
+        learned = {name: self.about[name] for name in ('weights', 'bias', 'thresholds') if name in self.about}
+        return Calibration(self.many, **learned)
+
     def probs(self, texts:list) -> np.ndarray: # (texts, labels)
         "The probability of each label."
-        z = sum(w*part for w, part in zip(self.about.get('weights', [1., 1.]), self.parts(texts)))
-        return (z.sigmoid() if self.many else z.softmax(-1)).numpy()
+        return self.calibration.probs(self.parts(texts))
 
     def predict(self, texts:list) -> list: # of tuples of labels
-        "The likeliest label of each text; where there may be several, all that are more likely than not."
-        return chosen(self.probs(texts), self.labels, self.many)
-
-def chosen(probs:np.ndarray, labels:list, many:bool) -> list: # of tuples of labels
-    "The labels that probabilities speak for."
-    if many:
-        return [tuple(name for name, p in zip(labels, row) if p>.5) for row in probs]
-    return [(labels[i],) for i in probs.argmax(1)]
+        "The likeliest label of each text; where there may be several, all that are above their thresholds."
+        given = self.calibration.given(self.probs(texts))
+        return [tuple(name for name, yes in zip(self.labels, row) if yes) for row in given]
 
 @patch
 def fit_ngrams(self:Classifier, train:list, valid:list): # of Example
     "Train the n-grams, and weigh both parts on validation examples; returns itself."
     self.ngrams = NGramClassifier(self.labels).fit(train)
-    y = targets_of(valid, self.labels)
-    self.about['weights'] = fit_weights(self.parts([e.x for e in valid]), y if self.many else y.argmax(1))
+    y = targets_of(valid, self.labels, self.many)
+    self.about.update(Calibration(self.many).fit(self.parts([e.x for e in valid]), y).about())
     return self
 
-def label_scores(probs:np.ndarray, examples:list, labels:list, many:bool) -> dict:
-    "Accuracy, macro-F1 and calibration error of probabilities."
+@patch
+def each_part(self:Classifier,
+    texts:list, valid:list, # valid: of Example, to calibrate each part on
+) -> dict:                  # {name: (probabilities, calibration)}
+    "What n-grams and network say alone, and both."
+    checked, asked = self.parts([e.x for e in valid]), self.parts(texts)
+    y = targets_of(valid, self.labels, self.many)
+    found = {}
+    for name, used in {'n-grams': [1], 'network': [0], 'both': [0, 1]}.items():
+        calibration = Calibration(self.many).fit([checked[i] for i in used], y)
+        found[name] = calibration.probs([asked[i] for i in used]), calibration
+    return found
+
+def label_scores(probs:np.ndarray, calibration:Calibration, examples:list, labels:list) -> dict:
+    "Accuracy, macro-F1 and calibration error of probabilities and of the labels that are given for them."
     y = targets_of(examples, labels).bool().numpy()
-    guess = np.array([[name in names for name in labels] for names in chosen(probs, labels, many)])
-    right = guess==y if many else (guess==y).all(1, keepdims=True)
-    sure = np.maximum(probs, 1-probs) if many else probs.max(1, keepdims=True)
-    return dict(accuracy=float((guess==y).all(1).mean()),
-                macro_f1=float(f1_score(y, guess, average='macro', zero_division=0)),
+    given = calibration.given(probs)
+    if calibration.many:
+        sure, right = np.maximum(probs, 1-probs), (probs>.5)==y
+    else:
+        sure, right = probs.max(1), (given==y).all(1)
+    return dict(accuracy=float((given==y).all(1).mean()),
+                macro_f1=float(f1_score(y, given, average='macro', zero_division=0)),
                 calibration_error=calibration_error(sure.ravel(), right.ravel()))
 
 # %% ../nbs/33_classify.ipynb #d648f2e3

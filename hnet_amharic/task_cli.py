@@ -15,7 +15,8 @@ from fastprogress.core import IN_NOTEBOOK
 from .files import atomic_write, check_names, full_path, has_columns, optional, write_text
 from .tasks import KINDS, read_examples
 from .finetune import adapt, merge_adapters, read_task
-from .classify import Classifier, alarm_rank, classifier_learner, label_names, label_scores, textbook_probs
+from .classify import (Calibration, Classifier, alarm_rank, classifier_learner, label_names, label_scores,
+                                   textbook_probs)
 from .tag import NGramTagger, Tagger, entity_scores, most_frequent, tagger_learner
 from .phrases import PhraseBook
 from .pairs import PairModel, drafts_help, first_words, pairs_learner, text_scores
@@ -51,15 +52,14 @@ def held_out(examples:list, share:float, seed:int) -> tuple: # (train, valid)
     order = np.random.default_rng(seed).permutation(len(examples))
     return [examples[i] for i in order[n:]], [examples[i] for i in order[:n]]
 
-def task_scores(task:str, holder, train:list, test:list) -> dict: # {name: {score: value}}
+def task_scores(task:str, holder, train:list, valid:list, test:list) -> dict: # {name: {score: value}}
     "Scores on examples, ours and those of the baselines."
     if task=='classify':
-        network, ngrams = holder.parts([e.x for e in test])
-        probs = {'n-grams': ngrams, 'network': network}
-        probs = {name: (z.sigmoid() if holder.many else z.softmax(-1)).numpy() for name, z in probs.items()}
-        probs['both'] = holder.probs([e.x for e in test])
-        probs['textbook n-grams (baseline)'] = textbook_probs(train, [e.x for e in test], holder.labels, holder.many)
-        return {name: label_scores(p, test, holder.labels, holder.many) for name, p in probs.items()}
+        texts = [e.x for e in test]
+        found = holder.each_part(texts, valid)
+        textbook = textbook_probs(train, texts, holder.labels, holder.many)
+        found['textbook n-grams (baseline)'] = textbook, Calibration(holder.many)
+        return {name: label_scores(*part, test, holder.labels) for name, part in found.items()}
     if task=='tag':
         gold, words = [e.y for e in test], [e.x for e in test]
         guesses = {'most frequent tag (baseline)': most_frequent(train)(words),
@@ -220,7 +220,7 @@ def hnet_finetune(
                       o.init not in ('', 'shipped'), **settings)
     if holder is None:
         return
-    scores = task_scores(o.task, holder, train, unseen)
+    scores = task_scores(o.task, holder, train, known, unseen)
     if scores:
         print(pd.DataFrame(scores).T.round(3).to_string())
     write_text(full_path(out)/'scores.json', json.dumps(scores, indent=1))
