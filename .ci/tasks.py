@@ -30,7 +30,9 @@ def rows_of(run:Path):
     data = '/'.join(Path(options['data']).parts[-2:])
     trained = f"{options['minutes']:g} minutes" if options['minutes'] else f"{options['epochs'] or EPOCHS[options['task']]} epochs"
     for part, scores in read_json(run/'scores.json').items():
-        how = (options['how'] or 'gradual')+(', with drafts' if options.get('draft') else '')
+        how = options['how'] or 'gradual'
+        how += ', with drafts' if (run/'model/phrases.json').exists() else ''
+        how += ', the language adapted first' if options.get('adapt_epochs') else ''
         yield dict(task=options['task'], data=data, how=how, trained=trained, part=part, **scores)
 
 def held(size:int) -> int:

@@ -21,7 +21,7 @@ from .views import score, show_chunks
 from .pairs import PairModel
 from .spell import Speller
 from .serve import NAMES, ApiError, Busy, Closed, Limits, Reply, Server, check_fields, explained
-from .console import command, load_model, pick_device
+from .console import asked_guard, command, load_model, pick_device
 try:
     import uvicorn
     from starlette.applications import Starlette
@@ -388,6 +388,7 @@ def hnet_serve(
     seconds:float=120.,     # a text ends after so long
     max_prompt:int=4000,    # characters of a prompt
     max_chars:int=2000,     # characters that a request may ask for
+    policy:str='',          # policies to write under, separated by commas: files, or amharic, names; empty: amharic
     no_guard:bool=False,    # write without the guard
     base:str='',            # language model that an adapter belongs to; empty: the shipped one
     grace:float=30.,        # seconds to finish in, after Ctrl-C or SIGTERM
@@ -406,7 +407,7 @@ def hnet_serve(
     place = listen(host, port)
     served, name, about = load_served(*model or [''], device=pick_device(device), base=base)
     server = Server(served, name, about, Limits(prompt=max_prompt, chars=max_chars, text=min(1000, max_prompt)),
-                    api_key or os.environ.get('HNET_API_KEY', ''), None if no_guard else 'default', rows=rows,
+                    api_key or os.environ.get('HNET_API_KEY', ''), asked_guard(policy, no_guard), rows=rows,
                     queue=queue, seconds=seconds)
     address = address_of(place)
     if not server.key and host not in ('127.0.0.1', 'localhost', '::1'):

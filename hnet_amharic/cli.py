@@ -17,7 +17,6 @@ from .files import full_path
 from .config import HNetConfig, Recipe, read_config
 from .model import build_model, default_weights, parameter_table
 from .measure import second_halves
-from .guard import CulturalGuard, default_guard
 from .generation import STANDARD_PROMPTS, write
 from .memory import gpu_table, spec_table
 from .training import precision_dtype
@@ -26,7 +25,7 @@ from .official import convert_checkpoint
 from .evaluation import SECTIONS, card_markdown, evaluate, read_registers
 from .classify import Classifier
 from .distributed import is_sharded, many, start_processes, unshard
-from .console import command, lines_of, listed, load_model, pick_device
+from .console import asked_guard, command, lines_of, listed, load_model, pick_device
 from .launch import RunOptions, train
 
 # %% ../nbs/48_cli.ipynb #160a8f78
@@ -204,7 +203,7 @@ def hnet_safety(
     file:str='',         # file to check line by line, or a table; - is standard input
     text_column:str='',  # of a table; empty: text, tweet, sentence or input
     skip_bad:bool=False, # leave out rows of a table that cannot be read, and say so
-    policy:str='',       # YAML policy; empty: the shipped one
+    policy:str='',       # policies, separated by commas: files, or amharic, names; empty: amharic
     classifier:str='',   # run of hnet_finetune classify --flag: adds a score
     jsonl:bool=False,    # one JSON object per text
 ):
@@ -219,7 +218,7 @@ def hnet_safety(
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not (texts or file):
         raise ValueError('give texts to check, or --file FILE, or --file - for standard input')
-    guard = CulturalGuard(policy) if policy else default_guard()
+    guard = asked_guard(policy)
     judge = Classifier.load(classifier) if classifier else None
     if judge and 'threshold' not in judge.about:
         raise ValueError(f'{classifier} was trained without --flag LABEL, so no label of it calls for attention')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AT_LEAST', 'AT_MOST', 'command', 'read_options', 'check_ranges', 'diverged', 'ran_out', 'exit_code', 'pick_device',
-           'load_model', 'listed', 'text_of', 'lines_of', 'prompt_of', 'given_prompts', 'ask', 'hnet_generate',
-           'hnet_suggest']
+           'load_model', 'listed', 'text_of', 'lines_of', 'prompt_of', 'given_prompts', 'asked_guard', 'ask',
+           'hnet_generate', 'hnet_suggest']
 
 # %% ../nbs/46_console.ipynb #0757817d
 import argparse, contextlib, functools, inspect, json, math, os, sys
@@ -16,6 +16,7 @@ from .text import ethiopic_share
 from .sources import read_column
 from .config import Recipe
 from .model import AmharicHNet, load_default
+from .guard import CulturalGuard, default_guard
 from .generation import GenerationOptions, generate, write
 from .suggest import Suggester
 from .quantize import quantize_int8
@@ -181,6 +182,15 @@ def given_prompts(
         return [prompt_of(line, where) for where,line in lines]
     return [line for _,line in lines]
 
+# %% ../nbs/46_console.ipynb #a6b8cadc
+def asked_guard(policy:str='', no_guard:bool=False): # a guard, or None
+    "The guard of some policies, separated by commas; empty: the shipped one. Raises ValueError or FileNotFoundError."
+    if policy and no_guard:
+        raise ValueError('--policy says what the guard keeps out, --no-guard is to write without one: give one of them')
+    if no_guard:
+        return None
+    return CulturalGuard(listed(policy)) if policy else default_guard()
+
 # %% ../nbs/46_console.ipynb #9100fc58
 def ask(answer):
     "Read a prompt and answer it, again and again; the arrow keys bring earlier prompts back."
@@ -203,6 +213,7 @@ def hnet_generate(
     n:int=1,                 # texts per prompt
     batch_size:int=32,       # texts written at once
     stop:str='',             # end before this text
+    policy:str='',           # policies to write under, separated by commas: files, or amharic, names; empty: amharic
     no_guard:bool=False,     # write without the guard
     jsonl:bool=False,        # one JSON object per text: prompt, text, done, logprob
     int8:bool=False,         # int8 weights: less memory, faster for large models
@@ -220,6 +231,7 @@ def hnet_generate(
       hnet_generate --prompts-file prompts.txt --jsonl > texts.jsonl
       head -3 news.txt | hnet_generate - --max-new-chars 100
       hnet_generate --interactive --repetition-penalty 1.2
+      hnet_generate "አቶ" --policy amharic,names
       hnet_generate "中国" --official hnet_2stage_XL_chinese.pt --config hnet_2stage_XL_chinese --dtype bf16
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -233,7 +245,7 @@ def hnet_generate(
     m = OfficialHNet.from_checkpoint(official, config, dtype, device) if official else load_model(model, device)
     if int8:
         quantize_int8(m)
-    options = dict(options, stop=stop or (), guard=None if no_guard else 'default')
+    options = dict(options, stop=stop or (), guard=asked_guard(policy, no_guard))
     if interactive:
         return ask(lambda prompt: write(m, prompt, **options))
     if not (official or model) and any(p.strip() and not ethiopic_share(p) for p in prompts):
@@ -259,6 +271,7 @@ def hnet_suggest(
     interactive:bool=False, # ask for texts until an empty line
     model:str='',           # folder of a saved model or user/name on the hub; empty: the shipped one
     n:int=5,                # suggestions per text, at most
+    policy:str='',          # policies to suggest under, separated by commas: files, or amharic, names; empty: amharic
     no_guard:bool=False,    # suggest without the guard
     jsonl:bool=False,       # one JSON object per text: text, suggestions with word, ending and prob
     device:str='auto',      # auto, cpu, cuda or mps
@@ -276,7 +289,7 @@ def hnet_suggest(
         raise ValueError('--interactive asks for its texts and prints words: leave out texts, files and --jsonl')
     if not interactive:
         texts = given_prompts(texts, texts_file, 'texts', text_column, skip_bad)
-    suggesting = Suggester(load_model(model, pick_device(device)), guard=None if no_guard else 'default')
+    suggesting = Suggester(load_model(model, pick_device(device)), guard=asked_guard(policy, no_guard))
     def answer(text):
         found = suggesting(text, n)
         if jsonl:

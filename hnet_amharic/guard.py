@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOLID', 'BROKEN', 'SPELLED', 'APART', 'GAP', 'RAW', 'SHIPPED', 'default_guard', 'fold', 'transliterations', 'Tag',
-           'Net', 'read_policy', 'Finding', 'CulturalGuard', 'Watcher']
+           'Net', 'policy_path', 'read_policy', 'Finding', 'CulturalGuard', 'Watcher']
 
 # %% ../nbs/16_guard.ipynb #7d3b3163
 import unicodedata, warnings
@@ -12,6 +12,7 @@ from codecs import getincrementaldecoder
 from collections import defaultdict
 from functools import lru_cache
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 import torch, yaml
 from fastcore.basics import patch
@@ -416,11 +417,24 @@ def _check(value, want, name:str, where:str):
 # %% ../nbs/16_guard.ipynb #7343706c
 SHIPPED = PACKAGE/'policy'/'amharic.yaml'
 
-def read_policy(policy=None) -> dict: # path of a YAML file, a dict as in such a file, or None for the shipped one
+def policy_path(name) -> Path:
+    "The YAML file of a policy: a path, or the name of one in the package."
+    own = SHIPPED.with_name(f'{name}.yaml')
+    return own if own.is_file() else full_path(name)
+
+def read_policy(
+    policy=None, # YAML file or name of one in the package, dict as in such a file, or a list of these; None: amharic
+) -> dict:       # what a list says together
     "Read and check a policy. Raises FileNotFoundError, or ValueError with file, line and what is wrong there."
+    if isinstance(policy, (list, tuple)):
+        together = read_policy({})
+        for part in map(read_policy, policy):
+            for key, value in part.items():
+                together[key] = together[key] | value if isinstance(value, dict) else together[key]+value
+        return together
     name = 'policy'
     if not isinstance(policy, dict):
-        path = full_path(policy or SHIPPED)
+        path = policy_path(policy or SHIPPED.stem)
         name = path.name
         read_yaml(path) # says what is wrong with the file
         loader = _Loader(read_text(path))
@@ -451,7 +465,7 @@ class Finding(NamedTuple):
 
 class CulturalGuard:
     "Finds what a policy names, and keeps it out of generated text. One guard may serve many threads."
-    def __init__(self, policy=None): # path of a YAML file, dict, or None for the shipped policy
+    def __init__(self, policy=None): # of `read_policy`; None: the shipped one
         policy = read_policy(policy)
         self.categories = policy['categories']
         self.net = Net(policy['groups'], policy['affixes'])

@@ -276,6 +276,10 @@ def read_texts(o:RunOptions, recipe:Recipe) -> tuple: # training text, validatio
     "Read, split, and say what became of the text. Raises MissingData or BadData."
     filters = Filters(o.min_chars, o.min_ethiopic, not o.keep_doubles, text_column=o.text_column, skip_bad=o.skip_bad)
     if o.mix:
+        if filters!=Filters() and not (o.valid_data or o.test_data):
+            raise ValueError('a mix says itself how its sources are read: --min-chars, --min-ethiopic, --keep-doubles, '
+                             '--text-column and --skip-bad have no effect with --mix, unless there is --valid-data or '
+                             '--test-data')
         corpus,weights = build_mix(mix_path(o.mix), o.data_dir or '.', o.seed)
     else:
         corpus = ByteCorpus.build(listed(o.data_dir or PACKAGE/'sample'), filters=filters)

@@ -26,7 +26,8 @@ from .spell import Speller
 from .typing import type_amharic
 from .memory import MemoryGuard
 from .runs import contradictions, find_run, finished, newest, read_run_options, write_run_options
-from .console import ask, command, given_prompts, lines_of, listed, load_model, pick_device, text_of
+from .console import (ask, asked_guard, command, given_prompts, lines_of, listed, load_model, pick_device,
+                                  text_of)
 
 # %% ../nbs/49_task_cli.ipynb #768f9430
 LEARNERS = dict(classify=classifier_learner, tag=tagger_learner, pairs=pairs_learner, instruct=instruct_learner,
@@ -298,6 +299,7 @@ def hnet_chat(
     question:str='',         # ask this, print the answer, and stop
     temperature:float=.7,    # 0: always the likeliest byte
     max_new_chars:int=300,   # of an answer, at most
+    policy:str='',           # policies to answer under, separated by commas: files, or amharic, names; empty: amharic
     no_guard:bool=False,     # answer without the guard
     seed:int=None,           # of the answers; none: others each time
     load:str='',             # continue a conversation that /save wrote
@@ -313,7 +315,7 @@ def hnet_chat(
     device = pick_device(device)
     model = PairModel.load(run, device, load_model(base, device) if base else None)
     talk = Chat(model.model, system, model.about['length'], temperature=temperature, max_new_chars=max_new_chars,
-                seed=seed, guard=None if no_guard else 'default')
+                seed=seed, guard=asked_guard(policy, no_guard))
     if load:
         talk.resume(load)
     def answer(text):
