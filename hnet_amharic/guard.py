@@ -419,7 +419,7 @@ SHIPPED = PACKAGE/'policy'/'amharic.yaml'
 
 def policy_path(name) -> Path:
     "The YAML file of a policy: a path, or the name of one in the package."
-    own = SHIPPED.with_name(f'{name}.yaml')
+    own = SHIPPED.parent/f'{name}.yaml'
     return own if own.is_file() else full_path(name)
 
 def read_policy(
