@@ -427,6 +427,8 @@ def read_policy(
 ) -> dict:       # what a list says together
     "Read and check a policy. Raises FileNotFoundError, or ValueError with file, line and what is wrong there."
     if isinstance(policy, (list, tuple)):
+        if not policy:
+            raise ValueError('no policy in the list: name at least one, such as amharic')
         together = read_policy({})
         for part in map(read_policy, policy):
             for key, value in part.items():
