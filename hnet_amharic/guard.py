@@ -422,9 +422,7 @@ def policy_path(name) -> Path:
     own = SHIPPED.parent/f'{name}.yaml'
     return own if own.is_file() else full_path(name)
 
-def read_policy(
-    policy=None, # YAML file or name of one in the package, dict as in such a file, or a list of these; None: amharic
-) -> dict:       # what a list says together
+def read_policy(policy=None) -> dict: # file, name of one in the package, dict, or a list of these; None: amharic
     "Read and check a policy. Raises FileNotFoundError, or ValueError with file, line and what is wrong there."
     if isinstance(policy, (list, tuple)):
         if not policy:
